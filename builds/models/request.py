@@ -1,0 +1,23 @@
+"""Requests that their caller may repeat: which key was used for what."""
+
+from django.db import models
+
+
+class IdempotentRequest(models.Model):
+    """One Idempotency-Key of one caller on one method and path; forgotten after 24 h."""
+
+    caller = models.CharField(max_length=64)
+    method = models.CharField(max_length=8)
+    path = models.CharField(max_length=512)
+    key = models.CharField(max_length=255)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["caller", "method", "path", "key"], name="request_once_per_key")
+        ]
+        indexes = [models.Index(fields=["created_at"], name="request_age")]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
