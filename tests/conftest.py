@@ -1,0 +1,57 @@
+"""What every test may ask for: first the servers and processes, then people and builds; holds no test."""
+
+import atexit
+import os
+from pathlib import Path
+
+import django
+import pytest
+
+from tests import surroundings
+from tests.valkey import Valkey
+
+# Django reads the environment when it is first imported for real, so this stands before everything else.
+SURROUNDINGS = surroundings.prepare()
+atexit.register(SURROUNDINGS.remove)
+django.setup()
+
+from django.db import connections  # noqa: E402 - after setup
+
+# --- Servers and processes ----------------------------------------------------------------------------------
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    SURROUNDINGS.remove()
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Valkey:
+    """The Valkey server of this test process; a test that stops it starts it again."""
+    return SURROUNDINGS.valkey
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> None:
+    """SQLite in a file, so that worker processes see the same rows; a name per pytest-xdist worker."""
+    database = connections.settings["default"]
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+    if "sqlite" in database["ENGINE"]:
+        database["TEST"]["NAME"] = str(SURROUNDINGS.folder / f"test_{worker}.sqlite3")
+    else:
+        database["TEST"]["NAME"] = f"test_buildportal_{worker}"
+
+
+@pytest.fixture
+def process_environment(transactional_db: None, tmp_path: Path) -> dict[str, str]:
+    """The variables for a process of the portal (worker, watcher, …) that works on this test's rows.
+
+    Rows must be committed for another process to see them, hence `transactional_db`. Add KUBECONFIG yourself.
+    """
+    return {
+        **os.environ,
+        "DATABASE_URL": surroundings.database_url_of(connections.settings["default"]),
+        "STATE_DIR": str(tmp_path),
+    }
+
+
+# --- People and builds --------------------------------------------------------------------------------------
