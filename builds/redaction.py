@@ -9,7 +9,7 @@ from typing import Final
 
 MARK: Final = "[redacted]"
 
-# --- Secrets known by their own shape -------------------------------------------------------------------------
+# --- Secrets known by their own shape -------------------------------------------------------------------
 
 # The lookbehind keeps a run of word characters from being tried again at each of its letters.
 _SHAPES: Final = re.compile(
@@ -29,7 +29,7 @@ _SHAPES: Final = re.compile(
 )
 _SLACK_HOOK: Final = re.compile(r"(hooks\.slack\.com/(?:services|workflows|triggers)/)[\w/-]++")
 
-# --- Secrets known by where they stand ------------------------------------------------------------------------
+# --- Secrets known by where they stand ------------------------------------------------------------------
 
 # Between "://" and the next slash or blank there is no other "://", so no text is scanned twice.
 _URL_LOGIN: Final = re.compile(r"://([^\s/:@\"'<>\\]*+)(:?)([^\s/\"'<>\\]*)@")
@@ -41,15 +41,17 @@ _PEM_INLINE: Final = re.compile(
 _HEADER: Final = re.compile(
     r"((?:proxy-)?authorization(?:\\*[\"'])?\s{0,4}+[:=]\s{0,4}+(?:\\*[\"'])?|(?:set-)?cookie:\s{0,4}+)"
     r"[^\s\"'\\][^\"'\\]*+",
-    re.I,
+    re.IGNORECASE,
 )
-_SCHEME: Final = re.compile(r"\b(bearer\s{1,4}+)([A-Za-z0-9._~+/=-]{8,}+)", re.I)
-_BASIC: Final = re.compile(r"\b(basic\s{1,4}+)([A-Za-z0-9+/]{12,}+={0,2}+)", re.I)
+_SCHEME: Final = re.compile(r"\b(bearer\s{1,4}+)([A-Za-z0-9._~+/=-]{8,}+)", re.IGNORECASE)
+_BASIC: Final = re.compile(r"\b(basic\s{1,4}+)([A-Za-z0-9+/]{12,}+={0,2}+)", re.IGNORECASE)
 _NETRC: Final = re.compile(
-    r"(\bmachine\s{1,4}+\S{1,200}+\s{1,4}+login\s{1,4}+\S{1,200}+\s{1,4}+password\s{1,4}+)(\S++)", re.I
+    r"(\bmachine\s{1,4}+\S{1,200}+\s{1,4}+login\s{1,4}+\S{1,200}+\s{1,4}+password\s{1,4}+)(\S++)",
+    re.IGNORECASE,
 )
 _LOGIN_FLAG: Final = re.compile(
-    r"(\b(?:docker|podman|buildah|skopeo|nerdctl|crane|helm|oras)\s(?:auth\s|registry\s)?login\b.{0,200}?\s-p[ =]?)"
+    r"(\b(?:docker|podman|buildah|skopeo|nerdctl|crane|helm|oras)\s(?:auth\s|registry\s)?login\b"
+    r".{0,200}?\s-p[ =]?)"
     r"(\S++)"
 )
 _USER_FLAG: Final = re.compile(
@@ -57,7 +59,7 @@ _USER_FLAG: Final = re.compile(
 )
 
 
-# --- Secrets known by the name before them --------------------------------------------------------------------
+# --- Secrets known by the name before them --------------------------------------------------------------
 
 _STRONG: Final = (
     r"password|passwd|passphrase|(?<=[_-])pass|(?<=[_-])pwd|client[-_.]?secret|secret[-_.]?token"
@@ -77,19 +79,20 @@ _VALUE: Final = (
 _NAMED: Final = re.compile(
     rf"(?P<head>(?:(?P<strong>{_STRONG})|(?P<weak>{_WEAK}))(?:\\{{0,4}}[\"'\]])?"
     rf"(?P<sign>\s{{0,4}}+(?::=|=>|[:=])\s{{0,4}}+))(?:{_VALUE})",
-    re.I,
+    re.IGNORECASE,
 )
 _FLAG: Final = re.compile(
-    rf"(?P<head>(?<![\w-])--?(?:[a-z]{{1,20}}-){{0,3}}(?:{_STRONG}|{_WEAK})\s{{1,4}}+)(?!-){_VALUE}", re.I
+    rf"(?P<head>(?<![\w-])--?(?:[a-z]{{1,20}}-){{0,3}}(?:{_STRONG}|{_WEAK})\s{{1,4}}+)(?!-){_VALUE}",
+    re.IGNORECASE,
 )
 
 # What stands where a secret would, and is none: references, templates, words for nothing, digests.
 _NO_SECRET: Final = re.compile(
     r"\$\w++|\$\{[^}]*+\}?|\$|%\w++%|\*++|x++|null|none|nil|true|false|undefined|\d{1,3}|sha\d{1,3}:[0-9a-f]++"
     r"|\[redacted\].*",
-    re.I,
+    re.IGNORECASE,
 )
-_QUOTES: Final = re.compile(r"(\\*[\"'])(.*?)(\\*[\"'])?", re.S)
+_QUOTES: Final = re.compile(r"(\\*[\"'])(.*?)(\\*[\"'])?", re.DOTALL)
 
 
 def redact(text: str, extra_patterns: Iterable[re.Pattern[str]] = ()) -> str:
@@ -169,7 +172,7 @@ def _unquoted(value: str) -> tuple[str, str, str]:
 
 
 def _is_random(value: str, *, least: int) -> bool:
-    """Whether it looks drawn rather than written: long enough, with digits or capitals among small letters."""
+    """Whether it looks drawn rather than written: long enough, digits or capitals among small letters."""
     if len(value) < least or not any(map(str.isalpha, value)):
         return False
     return any(map(str.isdigit, value)) or (
@@ -177,7 +180,7 @@ def _is_random(value: str, *, least: int) -> bool:
     )
 
 
-# --- Private keys over several lines --------------------------------------------------------------------------
+# --- Private keys over several lines --------------------------------------------------------------------
 
 _KEY_BEGIN: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----\s*$")
 _KEY_END: Final = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
