@@ -1,6 +1,7 @@
 """The Valkey server that comes in a wheel: its command line and socket; starts and stops nothing itself."""
 
 import os
+import re
 import socket
 import tempfile
 from pathlib import Path
@@ -13,9 +14,14 @@ PROBE_TIMEOUT_S = 1.0
 
 
 def choose_socket(folder: Path) -> Path:
-    """`folder/valkey.sock`, or one in a new private folder where that path is too long for a socket."""
+    """`folder/valkey.sock`, or one in a new private folder where that path is too long for a socket.
+
+    Likewise where it has characters that those who read URLs disagree about.
+    """
     wanted = folder / "valkey.sock"
-    if len(os.fsencode(wanted)) <= LONGEST_SOCKET_PATH_BYTES:
+    if len(os.fsencode(wanted)) <= LONGEST_SOCKET_PATH_BYTES and re.fullmatch(
+        r"[\w/.-]+", str(wanted), re.ASCII
+    ):
         return wanted
     return Path(tempfile.mkdtemp(prefix="buildportal-")) / "valkey.sock"
 
