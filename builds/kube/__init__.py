@@ -1,5 +1,8 @@
-"""The gateway to the cluster: the one room that speaks to the Kubernetes API; it knows nothing of builds or settings."""
+"""The gateway to the cluster: the one room that speaks to the Kubernetes API; it knows nothing of builds or
+settings.
+"""
 
+from builds.kube.cluster import Cluster, ClusterConfig
 from builds.kube.errors import (
     AlreadyExists,
     ClusterError,
@@ -22,11 +25,14 @@ from builds.kube.snapshot import (
     EventSnapshot,
     JobSnapshot,
     Listing,
+    ListOf,
     PodSnapshot,
 )
 
 __all__ = [
     "AlreadyExists",
+    "Cluster",
+    "ClusterConfig",
     "ClusterError",
     "ClusterUnreachable",
     "Condition",
@@ -36,6 +42,7 @@ __all__ = [
     "EventSnapshot",
     "Forbidden",
     "JobSnapshot",
+    "ListOf",
     "Listing",
     "LogUnavailable",
     "Malformed",

@@ -1,4 +1,5 @@
-"""The errors that talking to a cluster can end in: one tree, told apart by what a caller can do about them; no I/O.
+"""The errors that talking to a cluster can end in: one tree, told apart by what a caller can do about them;
+no I/O.
 
 Messages are one line, fit for a log, but not redacted: they may quote names and values that the cluster sent.
 """
@@ -31,7 +32,9 @@ class Call:
 
 
 class ClusterError(Exception):
-    """A call to the cluster did not give an answer that can be used: what was asked for is unknown, not absent."""
+    """A call to the cluster did not give an answer that can be used: what was asked for is unknown, not
+    absent.
+    """
 
     def __init__(self, message: str, *, status: int | None = None, reason: str | None = None) -> None:
         super().__init__(message)
@@ -58,7 +61,10 @@ class Forbidden(ClusterError):
 
 
 class NotFound(ClusterError):
-    """404."""
+    """404 about an object: the API server says that the object (or its namespace) does not exist.
+
+    A 404 about the path, from a proxy or from a server without that API, is Rejected or Malformed.
+    """
 
 
 class Conflict(ClusterError):
@@ -117,6 +123,8 @@ class StatusCause(msgspec.Struct, frozen=True):
 class StatusDetails(msgspec.Struct, frozen=True, rename="camel"):
     """`details` of a Status."""
 
+    name: str | None = None
+    kind: str | None = None
     causes: tuple[StatusCause, ...] | None = None
     retry_after_seconds: float | None = None
 
@@ -139,7 +147,9 @@ def decode_status(body: bytes) -> Status:
 
 
 def error_from_answer(call: Call, http_status: int, headers: Mapping[str, str], body: bytes) -> ClusterError:
-    """The error for an HTTP answer of 400 or more (or an unexpected 1xx to 3xx); `headers` in any case of letters."""
+    """The error for an HTTP answer of 400 or more (or an unexpected 1xx to 3xx); `headers` in any case of
+    letters.
+    """
     status = decode_status(body)
     asked_s = _retry_after_s(headers)
     if asked_s is None and status.details is not None:
@@ -181,18 +191,26 @@ def _error(call: Call, code: int, status: Status, retry_after_s: float | None) -
     kind: type[ClusterError]
     if code == 409:
         kind = AlreadyExists if reason == "AlreadyExists" else Conflict
+    elif code == 404:
+        kind = _kind_of_404(status)
     elif 400 <= code < 500:
-        kind = {401: Unauthorized, 404: NotFound, 410: VersionExpired}.get(code, Rejected)
+        kind = {401: Unauthorized, 410: VersionExpired}.get(code, Rejected)
     else:
         kind = Malformed
     return kind(text, status=code, reason=reason)
 
 
+def _kind_of_404(status: Status) -> type[ClusterError]:
+    if status.reason != "NotFound":
+        return Malformed
+    return NotFound if status.details is not None and status.details.kind else Rejected
+
+
 def _without_values(status: Status) -> str:
     """What a 422 says, field by field, without the values that it repeats.
 
-    `spec.template: Invalid value: {the whole pod template, with literal env values}: field is immutable`: only the
-    field and the words after the last colon are kept. Without causes nothing is kept but the reason.
+    `spec.template: Invalid value: {the whole pod template, with literal env values}: field is immutable`:
+    only the field and the words after the last colon are kept. Without causes nothing is kept but the reason.
     """
     causes = status.details.causes if status.details is not None else None
     if not causes:

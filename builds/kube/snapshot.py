@@ -1,20 +1,26 @@
-"""What was seen of the cluster, as frozen values that travel to every other room; no I/O, no knowledge of the wire.
+"""What was seen of the cluster, as frozen values that travel to every other room; no I/O, no knowledge of the
+wire.
 
 Versions are resourceVersions as integers: comparable within one resource type since Kubernetes 1.35
-(https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions), and so in practice before it.
+(https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions), and so in practice before
+it.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Generic, Literal, TypeVar
+
+T = TypeVar("T")
 
 ContainerState = Literal["waiting", "running", "terminated"]
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition of a Job or Pod; `status` is True only for "True" (a resumed Job keeps `Suspended`, as False)."""
+    """One condition of a Job or Pod; `status` is True only for "True" (a resumed Job keeps `Suspended`, as
+    False).
+    """
 
     type: str
     status: bool
@@ -61,9 +67,9 @@ class PodSnapshot:
     job_uid: str | None
     """From the label `batch.kubernetes.io/controller-uid`; it stays when a delete orphans the pod."""
 
-    def condition(self, type: str) -> Condition | None:
+    def condition(self, kind: str) -> Condition | None:
         """The condition of that type if it holds, else None."""
-        return _holding(self.conditions, type)
+        return _holding(self.conditions, kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +108,9 @@ class JobSnapshot:
     pods: tuple[PodSnapshot, ...]
     """Ordered by (created_at, name)."""
 
-    def condition(self, type: str) -> Condition | None:
+    def condition(self, kind: str) -> Condition | None:
         """The condition of that type if it holds, else None."""
-        return _holding(self.conditions, type)
+        return _holding(self.conditions, kind)
 
     def with_pods(self, pods: Iterable[PodSnapshot]) -> "JobSnapshot":
         """The same Job with these pods instead of its own, put in order."""
@@ -137,6 +143,14 @@ class EventSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class ListOf(Generic[T]):
+    """A complete list of one resource type; a watch from `version` continues it."""
+
+    version: int
+    items: tuple[T, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """A complete list of a namespace's Jobs that match the selector, with their pods, as of `version`."""
 
@@ -144,5 +158,5 @@ class Listing:
     jobs: tuple[JobSnapshot, ...]
 
 
-def _holding(conditions: tuple[Condition, ...], type: str) -> Condition | None:
-    return next((one for one in conditions if one.type == type and one.status), None)
+def _holding(conditions: tuple[Condition, ...], kind: str) -> Condition | None:
+    return next((one for one in conditions if one.type == kind and one.status), None)

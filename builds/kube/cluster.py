@@ -1,0 +1,313 @@
+"""The cluster as the other rooms see it: questions and one deletion, typed answers or a ClusterError, never a
+guess.
+
+Every call has a connect and a read timeout (`ClusterConfig`) and an end: a body may take three read timeouts.
+A 401 is tried once more with credentials read anew; nothing else is retried. All methods raise ClusterError;
+what is named in their docstrings comes on top of ClusterUnreachable, Unauthorized, Forbidden, Throttled,
+ServerFault and Malformed, which every call can end in. A call that failed says nothing about what exists.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import urllib3
+
+from builds.kube.credentials import session_from
+from builds.kube.errors import Call, ClusterError, Malformed, NotFound, VersionExpired
+from builds.kube.objects import CONTROLLER_UID_LABEL, Incomplete, Skeleton, version_of
+from builds.kube.resources import EVENTS, JOBS, PODS, Resource, S, decode
+from builds.kube.snapshot import EventSnapshot, JobSnapshot, Listing, ListOf, PodSnapshot
+from builds.kube.transport import Session, Transport
+
+PAGE_LIMIT_BYTES = 512 * 1024 * 1024
+OBJECT_LIMIT_BYTES = 8 * 1024 * 1024
+LOG_LIMIT_BYTES = 16 * 1024 * 1024
+LISTS_TRIED = 3
+WATCH_SILENCE_S = 75.0
+"""A server sends a bookmark about every 60 s: longer silence means that nobody is there."""
+
+_SKELETON = msgspec.json.Decoder(Skeleton)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """How to reach the cluster. `kubeconfig` None means $KUBECONFIG or ~/.kube/config; `selector` is the
+    Jobs'.
+    """
+
+    mode: Literal["kubeconfig", "incluster"]
+    kubeconfig: Path | None = None
+    context: str | None = None
+    connect_timeout_s: float = 2.0
+    read_timeout_s: float = 10.0
+    selector: str = "app=knative-lambda-builder"
+    page_size: int = 500
+
+
+class Cluster:
+    """One API server. Safe to share between threads; a forked child connects anew."""
+
+    def __init__(self, transport: Transport, config: ClusterConfig) -> None:
+        self._transport = transport
+        self._config = config
+
+    @classmethod
+    def connect(cls, config: ClusterConfig) -> "Cluster":
+        """Reads the credentials; calls nobody, unless an exec plugin does. ClusterError: a sentence on what
+        is wrong.
+        """
+        # Here alone: importing the library costs 0.3 s and 36 MB, which the web process does not pay.
+        from kubernetes import client
+        from kubernetes import config as kubernetes_config
+
+        def configuration() -> Any:
+            found = client.Configuration()
+            try:
+                if config.mode == "incluster":
+                    kubernetes_config.load_incluster_config(found)
+                else:
+                    path = None if config.kubeconfig is None else str(config.kubeconfig)
+                    kubernetes_config.load_kube_config(path, config.context, found, persist_config=False)
+            except (
+                Exception
+            ) as error:  # the loader lets through whatever YAML, base64 and the file system raise
+                raise ClusterError(f"{_source(config)} cannot be used: {_words(error)}") from error
+            return found
+
+        def load() -> Session:
+            found = configuration()
+            found.connection_pool_maxsize = 16
+            try:
+                return session_from(found, client.rest.RESTClientObject(found).pool_manager)
+            except (OSError, ValueError) as error:
+                raise ClusterError(f"{_source(config)} has unusable TLS material: {_words(error)}") from error
+
+        transport = Transport(
+            load, connect_timeout_s=config.connect_timeout_s, read_timeout_s=config.read_timeout_s
+        )
+        return cls(transport, config)
+
+    @property
+    def server_url(self) -> str:
+        """For messages."""
+        return self._transport.host
+
+    def close(self) -> None:
+        """Lets go of the idle connections."""
+        self._transport.close()
+
+    def identity(self) -> str:
+        """The uid of namespace kube-system, which tells clusters apart; NotFound if it has none."""
+        call = Call("get", "namespaces", name="kube-system")
+        raw = self._read(call, "GET", "/api/v1/namespaces/kube-system")
+        uid = decode(call, _SKELETON, raw).metadata.uid
+        if not uid:
+            raise Malformed(f"cannot {call}: the answer has no uid")
+        return uid
+
+    def snapshots(self, namespace: str) -> Listing:
+        """All Jobs that match the selector, with their pods: complete or an error; a namespace without Jobs,
+        or that does not exist, is an empty listing. Costs a call for each page of Jobs and pods.
+
+        The pods are listed after the Jobs: they may be newer, never older. VersionExpired: the pages expired
+        three times while being read.
+        """
+        jobs = self.list_jobs(namespace)
+        of_job: dict[str, list[PodSnapshot]] = {}
+        for pod in self.list_pods(namespace).items:
+            if pod.job_uid is not None:
+                of_job.setdefault(pod.job_uid, []).append(pod)
+        return Listing(jobs.version, tuple(job.with_pods(of_job.get(job.uid, ())) for job in jobs.items))
+
+    def list_jobs(self, namespace: str) -> ListOf[JobSnapshot]:
+        """The Jobs that match the selector, without pods; complete or an error, like `snapshots`."""
+        return self._list(JOBS, namespace, self._config.selector)
+
+    def list_pods(self, namespace: str) -> ListOf[PodSnapshot]:
+        """The pods of all Jobs, also of other people's and of those that are gone."""
+        return self._list(PODS, namespace, CONTROLLER_UID_LABEL)
+
+    def list_events(self, namespace: str) -> ListOf[EventSnapshot]:
+        """The Events of the namespace; the cluster forgets them after an hour."""
+        return self._list(EVENTS, namespace, "")
+
+    def get(self, namespace: str, name: str) -> JobSnapshot | None:
+        """The Job of that name with its pods, in two calls; None if and only if the server says that there is
+        none.
+
+        It may be another Job than the one that once had the name: compare the uid.
+        """
+        call = Call("get", "jobs", namespace, name)
+        try:
+            raw = self._read(call, "GET", JOBS.path(namespace, name))
+        except NotFound:
+            return None
+        job = JOBS.snapshot_of(call, raw)
+        return job.with_pods(self.pods_of(namespace, job.uid))
+
+    def pods_of(self, namespace: str, job_uid: str) -> tuple[PodSnapshot, ...]:
+        """The pods of the Job with that uid, also after the Job is gone; empty if there are none."""
+        pods = self._list(PODS, namespace, f"{CONTROLLER_UID_LABEL}={job_uid}").items
+        return tuple(sorted(pods, key=lambda pod: (pod.created_at, pod.name)))
+
+    def delete_job(
+        self,
+        namespace: str,
+        name: str,
+        *,
+        uid: str,
+        version: int | None,
+        propagation: Literal["Background", "Foreground", "Orphan"] = "Background",
+    ) -> None:
+        """Deletes that very Job; `version` is the Job's own (`JobSnapshot.version`), None to delete whatever
+        its state.
+
+        Returning means: with Background the Job is gone, and its pods end in their own time; with Foreground
+        and Orphan it has only been marked. NotFound: no Job of that name. Conflict: it has changed since, or
+        another Job has the name now.
+        """
+        preconditions = {"uid": uid} if version is None else {"uid": uid, "resourceVersion": str(version)}
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            # Never left out: a Job's default is Orphan, which leaves the build running.
+            "propagationPolicy": propagation,
+            "preconditions": preconditions,
+        }
+        self._read(
+            Call("delete", "jobs", namespace, name), "DELETE", JOBS.path(namespace, name), body=options
+        )
+
+    def read_log(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        *,
+        tail_lines: int | None = None,
+        limit_bytes: int | None = None,
+        previous: bool = False,
+        timestamps: bool = False,
+        since_time: datetime | None = None,
+    ) -> bytes:
+        """The container's log as it stands, raw: invalid UTF-8 included, the last line perhaps without its
+        end.
+
+        With `tail_lines` the last `limit_bytes` of these lines, from the beginning of a line on; without it
+        the first `limit_bytes`, which may end within a character. At most 16 MiB either way. `since_time`
+        counts in whole seconds. Empty also for a pod that no node has taken yet. NotFound: the pod is gone.
+        LogUnavailable: the container has not started. Rejected: no such container, or `previous` without a
+        previous run.
+        """
+        limit = min(limit_bytes or LOG_LIMIT_BYTES, LOG_LIMIT_BYTES)
+        query = {"container": container}
+        if tail_lines is None:
+            query["limitBytes"] = str(limit)
+        else:
+            # The server's limitBytes would keep the beginning of the tail and drop its end.
+            query["tailLines"] = str(tail_lines)
+        if previous:
+            query["previous"] = "true"
+        if timestamps:
+            query["timestamps"] = "true"
+        if since_time is not None:
+            query["sinceTime"] = since_time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        call = Call("get", "pods/log", namespace, pod)
+        response = self._transport.open(call, "GET", PODS.path(namespace, pod) + "/log", query)
+        tail = bytearray()
+        was_cut = False
+        for part in self._transport.chunks(call, response):
+            tail += part
+            if len(tail) > 2 * limit:
+                was_cut = True
+                del tail[:-limit]
+        if len(tail) > limit:
+            was_cut = True
+            del tail[:-limit]
+        return bytes(_from_line_start(tail) if was_cut else tail)
+
+    def open_watch(
+        self, resource: Resource[S], namespace: str, since: int, *, lasts_s: int
+    ) -> urllib3.BaseHTTPResponse:
+        """A stream of changes after version `since`, which the server ends after `lasts_s`; silent for at
+        most 75 s.
+
+        Lines of JSON, to be read with `read1`; a version that is too old shows in the stream, as an ERROR
+        line.
+        """
+        query = {
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": str(since),
+            "timeoutSeconds": str(lasts_s),
+        }
+        selector = {JOBS.name: self._config.selector, PODS.name: CONTROLLER_UID_LABEL}.get(resource.name, "")
+        if selector:
+            query["labelSelector"] = selector
+        call = Call("watch", resource.name, namespace)
+        return self._transport.open(
+            call, "GET", resource.path(namespace), query, read_timeout_s=WATCH_SILENCE_S
+        )
+
+    def _list(self, resource: Resource[S], namespace: str, selector: str) -> ListOf[S]:
+        """All pages; from the first again if the token of the next one has expired."""
+        for _ in range(LISTS_TRIED - 1):
+            try:
+                return self._pages(resource, namespace, selector)
+            except VersionExpired:
+                continue
+        return self._pages(resource, namespace, selector)
+
+    def _pages(self, resource: Resource[S], namespace: str, selector: str) -> ListOf[S]:
+        call = Call("list", resource.name, namespace)
+        query = {"limit": str(self._config.page_size)}
+        if selector:
+            query["labelSelector"] = selector
+        version: int | None = None
+        items: list[S] = []
+        while True:
+            raw = self._read(call, "GET", resource.path(namespace), query, limit_bytes=PAGE_LIMIT_BYTES)
+            page = decode(call, resource.page, raw)
+            try:
+                # All pages are of the first one's version.
+                version = version_of(page.metadata) if version is None else version
+                items.extend(resource.snapshot(one) for one in page.items or ())
+            except Incomplete as error:
+                raise Malformed(f"cannot {call}: {error}") from error
+            token = page.metadata.continue_
+            if not token:
+                return ListOf(version, tuple(items))
+            if query.get("continue") == token:
+                raise Malformed(f"cannot {call}: a page names itself as the next one")
+            query["continue"] = token
+
+    def _read(
+        self,
+        call: Call,
+        method: str,
+        path: str,
+        query: dict[str, str] | None = None,
+        *,
+        body: dict[str, Any] | None = None,
+        limit_bytes: int = OBJECT_LIMIT_BYTES,
+    ) -> bytes:
+        return self._transport.read(call, method, path, query or {}, body=body, limit_bytes=limit_bytes)
+
+
+def _from_line_start(text: bytearray) -> bytearray:
+    """Without the rest of a cut line: half a secret is not recognised. A single endless line is kept."""
+    end = text.find(b"\n")
+    return text[end + 1 :] if 0 <= end < len(text) - 1 else text
+
+
+def _source(config: ClusterConfig) -> str:
+    if config.mode == "incluster":
+        return "the service account of this pod"
+    return f"the kubeconfig {config.kubeconfig}" if config.kubeconfig else "the kubeconfig"
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
