@@ -66,6 +66,7 @@ class Build(models.Model):
     parser_id = models.CharField("parser", max_length=253, null=True)
     image_uri = models.TextField(null=True)
     correlation_id = models.CharField(max_length=128, null=True)
+    build_container = models.CharField(max_length=63, null=True, help_text="The one whose log is the build's.")
 
     status = models.CharField(max_length=16, choices=Status)
     status_reason = models.CharField(max_length=16, choices=Reason, null=True)

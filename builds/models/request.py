@@ -1,6 +1,17 @@
 """Requests that their caller may repeat: which key was used for what."""
 
+from datetime import timedelta
+
 from django.db import models
+from django.utils import timezone
+
+_KEPT_FOR = timedelta(hours=24)
+
+
+class IdempotentRequestManager(models.Manager["IdempotentRequest"]):
+    def forget_old(self) -> int:
+        """Delete the keys that no longer bind; how many they were."""
+        return self.filter(created_at__lt=timezone.now() - _KEPT_FOR).delete()[0]
 
 
 class IdempotentRequest(models.Model):
@@ -11,6 +22,8 @@ class IdempotentRequest(models.Model):
     path = models.CharField(max_length=512)
     key = models.CharField(max_length=255)
     created_at = models.DateTimeField()
+
+    objects = IdempotentRequestManager()
 
     class Meta:
         default_permissions = ()

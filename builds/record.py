@@ -1,0 +1,271 @@
+"""What was seen of the cluster -> rows: a snapshot, a Job's absence, an Event; makes no cluster call itself.
+
+Level-triggered: snapshots may repeat, skip or come late, and in any order from several processes.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from django.db import IntegrityError, transaction
+from django.db.models import F
+
+from builds import facts
+from builds.facts import Facts
+from builds.kube import EventSnapshot, JobSnapshot
+from builds.models import Build, BuildEvent, BuildLog, Cancellation, OutgoingEvent
+from builds.states import FINISHED, Reason, Status
+
+log = structlog.get_logger(__name__)
+
+
+def apply(snapshot: JobSnapshot, *, source: str, known: Build | None = None) -> Build:
+    """Bring the build of this Job up to the snapshot, creating it at first sight.
+
+    `known` spares the query for the row (it may be out of date). An unchanged snapshot writes nothing. The
+    log of a build that ends here falls due in the same transaction.
+    """
+    seen = facts.read(snapshot)
+    build = known or Build.objects.filter(uid=snapshot.uid).first()
+    if build is None:
+        build, is_new = _first_sight(snapshot, seen, source=source)
+        if is_new:
+            return build
+    if snapshot.version < build.observed_version:
+        return build
+    _note_label_edits(build, seen, snapshot, source=source)
+    while not _advance(build, snapshot, seen, source=source):
+        # Another process changed the row since it was read; `build` is fresh now, and the states have no
+        # cycle, so this ends.
+        pass
+    return build
+
+
+def _first_sight(snapshot: JobSnapshot, seen: Facts, *, source: str) -> tuple[Build, bool]:
+    now = datetime.now(UTC)
+    is_over = seen.status in FINISHED
+    try:
+        with transaction.atomic():
+            build = Build.objects.create(
+                namespace=snapshot.namespace,
+                name=snapshot.name,
+                uid=snapshot.uid,
+                third_party_id=seen.third_party_id,
+                parser_id=seen.parser_id,
+                image_uri=seen.image_uri,
+                build_container=seen.build_container,
+                correlation_id=seen.correlation_id,
+                status=seen.status,
+                status_reason=seen.reason,
+                created_at=snapshot.created_at,
+                completed_at=(seen.completed_at or now) if is_over else None,
+                started_at=seen.started_at,
+                job=seen.job,
+                observed_at=now,
+                observed_version=snapshot.version,
+                **_failure_columns(seen),
+            )
+            event = BuildEvent.objects.create(
+                build=build,
+                type=BuildEvent.Type.TRANSITION,
+                reason=seen.status,
+                message="First seen",
+                source=source,
+                to_status=seen.status,
+                timestamp=now,
+                correlation_id=build.correlation_id,
+            )
+            if is_over:
+                _log_falls_due(build, now)
+            else:
+                OutgoingEvent.announce(build, event)
+    except IntegrityError:
+        # Another process saw it at the same moment.
+        return Build.objects.get(uid=snapshot.uid), False
+    return build, True
+
+
+def _advance(build: Build, snapshot: JobSnapshot, seen: Facts, *, source: str) -> bool:
+    """One step towards the facts. False if the row had changed meanwhile: look again."""
+    details = _details(build, snapshot, seen)
+    origin = Status(build.status)
+    if origin in FINISHED or (origin == Status.CANCELLING and seen.status not in FINISHED):
+        return _update(build, details)
+    if seen.status in FINISHED:
+        now = datetime.now(UTC)
+        details |= {"completed_at": seen.completed_at or now, **_failure_columns(seen)}
+        with transaction.atomic():
+            event = build.move_to(
+                seen.status,
+                source=source,
+                reason=seen.reason,
+                message=seen.failure.message if seen.failure else "",
+                **details,
+            )
+            if event is not None:
+                _log_falls_due(build, now)
+        return event is not None
+    if origin == Status.PENDING and seen.status == Status.RUNNING:
+        return build.move_to(Status.RUNNING, source=source, reason=seen.reason, **details) is not None
+    if seen.status == origin and build.status_reason != _kept_reason(build, seen):
+        details["status_reason"] = _kept_reason(build, seen)
+    return _update(build, details)
+
+
+def _kept_reason(build: Build, seen: Facts) -> Reason | str | None:
+    """A volume that cannot be mounted shows in an Event alone: the pod goes on looking as if it pulled."""
+    if build.status_reason == Reason.CONFIG_ERROR and seen.reason == Reason.PULLING:
+        return build.status_reason
+    return seen.reason
+
+
+def _details(build: Build, snapshot: JobSnapshot, seen: Facts) -> dict[str, Any]:
+    """The columns beside the state that the snapshot changes; empty if there is nothing new."""
+    changes: dict[str, Any] = {}
+    if build.started_at is None and seen.started_at is not None:
+        changes["started_at"] = seen.started_at
+    if build.image_uri is None and seen.image_uri is not None:
+        changes["image_uri"] = seen.image_uri
+    if build.missing_since is not None:
+        changes["missing_since"] = None
+    if build.status == Status.SUCCEEDED and snapshot.completed_at not in (None, build.completed_at):
+        # SuccessCriteriaMet comes before the Job's completionTime, which is the one that counts.
+        changes["completed_at"] = snapshot.completed_at
+    if build.job != seen.job and build.gone_at is None:
+        changes |= {"job": seen.job, "observed_at": datetime.now(UTC), "observed_version": snapshot.version}
+    return changes
+
+
+def _update(build: Build, changes: dict[str, Any]) -> bool:
+    if not changes:
+        return True
+    updated = Build.objects.filter(pk=build.pk, status=build.status).update(**changes, version=F("version") + 1)
+    if updated:
+        for name, value in changes.items():
+            setattr(build, name, value)
+    else:
+        build.refresh_from_db()
+    return bool(updated)
+
+
+def _failure_columns(seen: Facts) -> dict[str, Any]:
+    why = seen.failure
+    if why is None:
+        return {}
+    return {
+        "error_code": why.code,
+        "error_message": why.message,
+        "error_container": why.container,
+        "error_exit_code": why.exit_code,
+    }
+
+
+def _log_falls_due(build: Build, at: datetime) -> None:
+    BuildLog.objects.update_or_create(build=build, defaults={"next_try_at": at})
+
+
+def _note_label_edits(build: Build, seen: Facts, snapshot: JobSnapshot, *, source: str) -> None:
+    """Customer and parser stay as first seen; that somebody changed the labels is history."""
+    if snapshot.version == build.observed_version:
+        return
+    edits = [
+        f"{what} label is now {now!r}, recorded as {then!r}"
+        for what, then, now in (
+            ("customer", build.third_party_id, seen.third_party_id),
+            ("parser", build.parser_id, seen.parser_id),
+        )
+        if then != now
+    ]
+    if not edits:
+        return
+    message = "; ".join(edits)
+    last = build.events.filter(reason="LabelsChanged").last()
+    if last is None or last.message != message:
+        _note_change(build, "LabelsChanged", message, source=source)
+
+
+def _note_change(build: Build, reason: str, message: str, *, source: str) -> None:
+    BuildEvent.objects.create(
+        build=build,
+        type=BuildEvent.Type.CHANGE,
+        reason=reason,
+        message=message,
+        source=source,
+        timestamp=datetime.now(UTC),
+        correlation_id=build.correlation_id,
+    )
+
+
+def vanished(build: Build, *, was_seen: bool, source: str) -> bool:
+    """The build's Job is known to be gone: by somebody's deletion that was seen, or without a trace.
+
+    A finished build keeps its outcome. Of one that is being cancelled nothing is concluded here: True says
+    that its cancellation has to look (it alone knows whether the deletion was its own).
+    """
+    now = datetime.now(UTC)
+    while not build.is_finished:
+        if build.status == Status.CANCELLING:
+            return True
+        reason, words = (
+            (Reason.DELETED, "The Job was deleted in the cluster before it finished")
+            if was_seen
+            else (Reason.LOST, "The Job disappeared from the cluster while nobody was watching")
+        )
+        with transaction.atomic():
+            event = build.move_to(
+                Status.FAILED,
+                source=source,
+                reason=reason,
+                message=words,
+                completed_at=now,
+                gone_at=now,
+                error_code=f"job_{reason.value}",
+                error_message=words,
+            )
+            if event is not None:
+                _log_falls_due(build, now)
+                return False
+    Build.objects.filter(pk=build.pk, gone_at__isnull=True).update(gone_at=now, missing_since=None)
+    return False
+
+
+def pods_left(job_uid: str, names: Iterable[str]) -> None:
+    """Which pods of a Job that is gone still exist; without any, a cancellation's cleanup is complete."""
+    left = set(names)
+    build = Build.objects.filter(uid=job_uid).first()
+    if build is None or build.job is None:
+        return
+    remaining = [pod for pod in build.job["pods"] if pod["name"] in left]
+    if build.gone_at is not None and remaining != build.job["pods"]:
+        Build.objects.filter(pk=build.pk).update(job=build.job | {"pods": remaining}, version=F("version") + 1)
+    if not left:
+        Cancellation.objects.filter(build=build, pods_outcome=Cancellation.PodsOutcome.TERMINATING).update(
+            pods_outcome=Cancellation.PodsOutcome.GONE, next_look_at=None
+        )
+
+
+def note(event: EventSnapshot, *, job_uid: str) -> bool:
+    """Keep an Event of the cluster with its build; a repeat raises the count. False if the build is unknown."""
+    build = Build.objects.filter(uid=job_uid).only("pk", "status", "correlation_id").first()
+    if build is None:
+        return False
+    values = {"count": event.count, "timestamp": event.last_at, "message": facts.storable(event.message)[: facts.MESSAGE_LIMIT_CHARS]}
+    kept, is_new = BuildEvent.objects.get_or_create(
+        build=build,
+        cluster_uid=event.uid,
+        defaults=values
+        | {
+            "type": BuildEvent.Type.WARNING if event.type == "Warning" else BuildEvent.Type.NORMAL,
+            "reason": event.reason[:128],
+            "source": event.source[:128],
+            "correlation_id": build.correlation_id,
+        },
+    )
+    if not is_new and (kept.count, kept.timestamp) < (event.count, event.last_at):
+        BuildEvent.objects.filter(pk=kept.pk, count__lte=event.count).update(**values)
+    if event.reason in ("FailedMount", "FailedAttachVolume"):
+        Build.objects.filter(pk=build.pk, status=Status.PENDING, status_reason=Reason.PULLING).update(
+            status_reason=Reason.CONFIG_ERROR, version=F("version") + 1
+        )
+    return True

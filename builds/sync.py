@@ -1,0 +1,285 @@
+"""Cluster -> builds: reconcile() lists, follow() watches; both hand snapshots to `record`.
+
+The list is the truth, the watch is the speed. Nothing is concluded from a failed call.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+
+from builds import facts, kube, record
+from builds.kube import Cluster, ClusterError, EventSnapshot, JobSnapshot
+from builds.models import Build, ClusterBinding, NamespaceSync
+from builds.states import ACTIVE, FINISHED
+
+log = structlog.get_logger(__name__)
+
+_BATCH = 200
+# Finished builds whose Job is absent are confirmed one GET each: so many at most per list.
+_CONFIRMATIONS = 100
+# An Event may overtake the first sight of its Job.
+_EVENT_PATIENCE_S = 30.0
+_REMEMBERED_PODS = 20_000
+
+
+class WrongCluster(Exception):
+    """The database records another cluster than the one that answers."""
+
+
+@dataclass(slots=True)
+class Due:
+    """What became due, as ids of builds; the door that called enqueues it."""
+
+    logs: set[int] = field(default_factory=set)
+    cancellations: set[int] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.logs or self.cancellations)
+
+
+def bind(cluster: Cluster) -> None:
+    """Bind the database to the cluster at first contact; raise WrongCluster if it is bound to another.
+
+    A cluster that does not let the portal read namespace kube-system cannot be told apart: said once, accepted.
+    Raises ClusterError if the cluster cannot be asked.
+    """
+    try:
+        uid = cluster.identity()
+    except (kube.Forbidden, kube.NotFound) as error:
+        log.warning("the cluster cannot be told apart from others", error=str(error))
+        return
+    try:
+        bound, _ = ClusterBinding.objects.get_or_create(pk=1, defaults={"cluster_uid": uid})
+    except IntegrityError:
+        bound = ClusterBinding.objects.get(pk=1)
+    if bound.cluster_uid != uid:
+        raise WrongCluster(
+            f"This database records the cluster {bound.cluster_uid}, but {uid} answers. "
+            "Use another database, or point the portal back at its cluster."
+        )
+
+
+def reconcile(cluster: Cluster, namespace: str) -> Due:
+    """List once, record everything, and look into what is missing. Raises ClusterError, then nothing is concluded."""
+    newest = Build.objects.aggregate(newest=Max("pk"))["newest"] or 0
+    try:
+        listing = cluster.snapshots(namespace)
+    except ClusterError as error:
+        note_failure(namespace, error)
+        raise
+    return take_list(cluster, namespace, listing.version, listing.jobs, first_seen_up_to=newest)
+
+
+def take_list(
+    cluster: Cluster, namespace: str, version: int, jobs: Iterable[JobSnapshot], *, first_seen_up_to: int
+) -> Due:
+    """Record a complete list. Builds with a pk above `first_seen_up_to` are younger than it, so not missing."""
+    due = Due()
+    sync, _ = NamespaceSync.objects.get_or_create(namespace=namespace)
+    if version < sync.listed_version:
+        # Restored from a backup: versions went back, so what is recorded is no measure for what is late.
+        log.warning("resourceVersions went back", namespace=namespace, was=sync.listed_version, now=version)
+        Build.objects.filter(namespace=namespace, gone_at__isnull=True).update(observed_version=0)
+    present: set[str] = set()
+    for batch in _batches(jobs):
+        uids = [job.uid for job in batch]
+        present.update(uids)
+        known = {str(build.uid): build for build in Build.objects.filter(uid__in=uids)}
+        with transaction.atomic():
+            for job in batch:
+                _record(job, due, source="list", known=known.get(job.uid))
+    not_gone = Build.objects.filter(
+        namespace=namespace, gone_at__isnull=True, uid__isnull=False, pk__lte=first_seen_up_to
+    )
+    missing = [pk for pk, uid in not_gone.values_list("pk", "uid") if uid not in present]
+    absent = list(Build.objects.filter(pk__in=missing)) if missing else []
+    alarm = _look_for_missing(cluster, namespace, absent, due)
+    NamespaceSync.objects.filter(pk=sync.pk).update(
+        listed_at=datetime.now(UTC), listed_version=version, alarm=alarm, last_error=""
+    )
+    return due
+
+
+def _look_for_missing(cluster: Cluster, namespace: str, absent: list[Build], due: Due) -> str:
+    """Conclude what may be concluded of builds that a complete list lacks; the alarm's text if nothing may be."""
+    missing = [build for build in absent if not build.is_finished]
+    active = Build.objects.filter(namespace=namespace, status__in=ACTIVE, uid__isnull=False).count()
+    if active >= 10 and 2 * len(missing) > active:
+        alarm = f"{len(missing)} of {active} active builds are missing at once: selector or namespace wrong?"
+        log.error("nothing concluded from a list", namespace=namespace, alarm=alarm)
+        return alarm
+    now = datetime.now(UTC)
+    grace = timedelta(seconds=settings.MISSING_GRACE_S)
+    Build.objects.filter(pk__in=[build.pk for build in absent if build.missing_since is None]).update(
+        missing_since=now
+    )
+    finished = [build for build in absent if build.is_finished]
+    for build in missing + finished[:_CONFIRMATIONS]:
+        if now - (build.missing_since or now) >= grace:
+            _confirm_gone(cluster, build, due, was_seen=False, source="list")
+        elif not build.is_finished:
+            _confirm_present(cluster, build, due)
+    return ""
+
+
+def _confirm_present(cluster: Cluster, build: Build, due: Due) -> None:
+    """A Job that no longer matches the selector is followed by name: its labels were edited."""
+    try:
+        job = cluster.get(build.namespace, build.name)
+    except ClusterError as error:
+        note_failure(build.namespace, error)
+        return
+    if job is not None and job.uid == build.uid:
+        _record(job, due, source="list")
+
+
+def _confirm_gone(cluster: Cluster, build: Build, due: Due, *, was_seen: bool, source: str) -> bool:
+    """GET by the stored name: 404 or another uid is gone. False if the cluster could not be asked."""
+    try:
+        job = cluster.get(build.namespace, build.name)
+    except ClusterError as error:
+        note_failure(build.namespace, error)
+        return False
+    if job is not None and job.uid == build.uid:
+        _record(job, due, source=source)
+        return True
+    was_finished = build.is_finished
+    if record.vanished(build, was_seen=was_seen, source=source):
+        due.cancellations.add(build.pk)
+    elif not was_finished:
+        due.logs.add(build.pk)
+    return True
+
+
+def _record(job: JobSnapshot, due: Due, *, source: str, known: Build | None = None) -> Build:
+    was = known.status if known else None
+    build = record.apply(job, source=source, known=known)
+    if build.status in FINISHED and was != build.status:
+        due.logs.add(build.pk)
+    return build
+
+
+def _batches(jobs: Iterable[JobSnapshot]) -> Iterator[list[JobSnapshot]]:
+    batch: list[JobSnapshot] = []
+    for job in jobs:
+        batch.append(job)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def note_failure(namespace: str, error: ClusterError | WrongCluster) -> None:
+    """Keep what went wrong where support staff see it; the picture stays as old as it is."""
+    NamespaceSync.objects.update_or_create(
+        namespace=namespace,
+        defaults={"failed_at": datetime.now(UTC), "last_error": facts.storable(str(error))},
+    )
+
+
+def follow(cluster: Cluster, namespace: str, *, stop: threading.Event) -> Iterator[Due]:
+    """Record what the watch of a namespace tells, until `stop` is set; yields what became due.
+
+    Ends only with `stop`; cluster errors are recorded and waited out. Database errors are raised: what was
+    told meanwhile is lost, and the caller starts over, with a list.
+    """
+    follower = _Follower(cluster, namespace)
+    for change in kube.follow(cluster, namespace, stop=stop):
+        due = follower.take(change)
+        if due:
+            yield due
+
+
+class _Follower:
+    """What has to be remembered between two changes: whose pod is whose, and what has to be tried again."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+        self.job_of_pod: OrderedDict[str, str] = OrderedDict()
+        self.unplaced_events: list[tuple[float, EventSnapshot]] = []
+        self.unconfirmed_deletions: dict[str, JobSnapshot] = {}
+
+    def take(self, change: kube.Change) -> Due:
+        due = Due()
+        match change:
+            case kube.Listed():
+                newest = Build.objects.aggregate(newest=Max("pk"))["newest"] or 0
+                for job in change.jobs:
+                    self._remember(job)
+                due = take_list(
+                    self.cluster, self.namespace, change.version, change.jobs, first_seen_up_to=newest
+                )
+            case kube.JobChanged():
+                self._remember(change.snapshot)
+                _record(self._with_evidence(change.snapshot), due, source="watch")
+            case kube.JobGone():
+                _record(self._with_evidence(change.snapshot), due, source="watch")
+                self._deleted(change.snapshot, due)
+            case kube.PodGone():
+                record.pods_left(change.job_uid, change.left)
+            case kube.EventSeen():
+                self._place(change.event, time.monotonic())
+            case kube.Trouble():
+                log.warning("watch in trouble", namespace=self.namespace, what=change.what, error=str(change.error))
+                note_failure(self.namespace, change.error)
+            case kube.Heartbeat():
+                self._beat(due, is_connected=change.connected)
+        return due
+
+    def _beat(self, due: Due, *, is_connected: bool) -> None:
+        if is_connected:
+            NamespaceSync.objects.update_or_create(
+                namespace=self.namespace, defaults={"watched_at": datetime.now(UTC)}
+            )
+        for job in list(self.unconfirmed_deletions.values()):
+            self._deleted(job, due)
+        waiting, self.unplaced_events = self.unplaced_events, []
+        for since, event in waiting:
+            self._place(event, since)
+
+    def _deleted(self, job: JobSnapshot, due: Due) -> None:
+        """A DELETED event may mean that the Job no longer matches the selector: only a GET tells."""
+        build = Build.objects.get(uid=job.uid)
+        if _confirm_gone(self.cluster, build, due, was_seen=True, source="watch"):
+            self.unconfirmed_deletions.pop(job.uid, None)
+        else:
+            self.unconfirmed_deletions[job.uid] = job
+
+    def _with_evidence(self, job: JobSnapshot) -> JobSnapshot:
+        """The Job's end may overtake its pod's: look once more before a reason is final."""
+        if not facts.read(job).lacks_evidence:
+            return job
+        try:
+            again = self.cluster.get(job.namespace, job.name)
+        except ClusterError as error:
+            note_failure(self.namespace, error)
+            return job
+        return again if again is not None and again.uid == job.uid else job
+
+    def _remember(self, job: JobSnapshot) -> None:
+        for pod in job.pods:
+            self.job_of_pod[pod.uid] = job.uid
+            self.job_of_pod.move_to_end(pod.uid)
+        while len(self.job_of_pod) > _REMEMBERED_PODS:
+            self.job_of_pod.popitem(last=False)
+
+    def _place(self, event: EventSnapshot, since: float) -> None:
+        """Keep the Event with its build, or try again for a while: it may overtake the first sight of its Job."""
+        if event.involved_kind not in ("Job", "Pod") or event.involved_uid is None:
+            return
+        is_job = event.involved_kind == "Job"
+        job_uid = event.involved_uid if is_job else self.job_of_pod.get(event.involved_uid)
+        if job_uid is not None and record.note(event, job_uid=job_uid):
+            return
+        if time.monotonic() - since < _EVENT_PATIENCE_S:
+            self.unplaced_events.append((since, event))
