@@ -1,0 +1,71 @@
+"""Rows for tests, whole and consistent for any status; what a test cares about is given, the rest is made up."""
+
+import itertools
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from builds.models import Build, BuildEvent
+from builds.states import FINISHED, Status
+
+_numbers = itertools.count(1)
+
+
+def make_build(**over: Any) -> Build:
+    """A build with its times, its Job and the history row of its first sight; `over` are columns of Build.
+
+    A `uid` of None is kept: a build whose Job does not exist yet.
+    """
+    number = next(_numbers)
+    status = Status(over.get("status", Status.RUNNING))
+    created_at: datetime = over.get("created_at") or timezone.now() - timedelta(minutes=5)
+    started_at = None if status == Status.PENDING else created_at + timedelta(seconds=5)
+    name = over.get("name", f"build-customer-{number}-parser-{number}-{number:06x}")
+    uid = over.get("uid", str(uuid.uuid4()))
+    columns: dict[str, Any] = {
+        "namespace": "knative-lambda",
+        "name": name,
+        "uid": uid,
+        "third_party_id": f"customer-{number}",
+        "parser_id": f"parser-{number}",
+        "image_uri": f"registry.example/knative-lambdas:customer-{number}-parser-{number}",
+        "status": status,
+        "created_at": created_at,
+        "started_at": started_at,
+        "completed_at": created_at + timedelta(minutes=2) if status in FINISHED else None,
+        "observed_at": created_at + timedelta(seconds=5),
+        "job": job_json(name, uid, status),
+        **over,
+    }
+    build = Build.objects.create(**columns)
+    BuildEvent.objects.create(
+        build=build,
+        type=BuildEvent.Type.TRANSITION,
+        reason=status,
+        source="watch",
+        to_status=status,
+        timestamp=created_at,
+    )
+    return build
+
+
+def job_json(name: str, uid: str | None, status: Status) -> dict[str, Any]:
+    """What `Build.job` holds for a Job with one pod of one container."""
+    state, phase, exit_code = {
+        Status.PENDING: ("waiting", "Pending", None),
+        Status.SUCCEEDED: ("terminated", "Succeeded", 0),
+        Status.FAILED: ("terminated", "Failed", 1),
+    }.get(status, ("running", "Running", None))
+    container = {"name": "kaniko", "state": state, "reason": None, "exit_code": exit_code, "restarts": 0}
+    pod = {"name": f"{name}-x7k2p", "phase": phase, "node": "node-1", "reason": None, "containers": [container]}
+    return {
+        "name": name,
+        "uid": uid,
+        "active": int(phase in ("Pending", "Running")),
+        "succeeded": int(phase == "Succeeded"),
+        "failed": int(phase == "Failed"),
+        "conditions": [],
+        "pods": [pod],
+    }
