@@ -18,6 +18,17 @@ from builds.kube.errors import (
     Unauthorized,
     VersionExpired,
 )
+from builds.kube.following import (
+    Change,
+    EventSeen,
+    Heartbeat,
+    JobChanged,
+    JobGone,
+    Listed,
+    PodGone,
+    Trouble,
+    follow,
+)
 from builds.kube.snapshot import (
     Condition,
     ContainerSnapshot,
@@ -31,6 +42,7 @@ from builds.kube.snapshot import (
 
 __all__ = [
     "AlreadyExists",
+    "Change",
     "Cluster",
     "ClusterConfig",
     "ClusterError",
@@ -39,18 +51,26 @@ __all__ = [
     "Conflict",
     "ContainerSnapshot",
     "ContainerSpec",
+    "EventSeen",
     "EventSnapshot",
     "Forbidden",
+    "Heartbeat",
+    "JobChanged",
+    "JobGone",
     "JobSnapshot",
     "ListOf",
+    "Listed",
     "Listing",
     "LogUnavailable",
     "Malformed",
     "NotFound",
+    "PodGone",
     "PodSnapshot",
     "Rejected",
     "ServerFault",
     "Throttled",
+    "Trouble",
     "Unauthorized",
     "VersionExpired",
+    "follow",
 ]

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import urllib3
 
 from builds.kube.credentials import session_from
 from builds.kube.errors import Call, ClusterError, Malformed, NotFound, VersionExpired
-from builds.kube.objects import CONTROLLER_UID_LABEL, Incomplete, Skeleton, version_of
+from builds.kube.objects import Skeleton
+from builds.kube.reading import CONTROLLER_UID_LABEL, Incomplete, version_of
 from builds.kube.resources import EVENTS, JOBS, PODS, Resource, S, decode
 from builds.kube.snapshot import EventSnapshot, JobSnapshot, Listing, ListOf, PodSnapshot
-from builds.kube.transport import Session, Transport
+from builds.kube.transport import Session, Stream, Transport
 
 PAGE_LIMIT_BYTES = 512 * 1024 * 1024
 OBJECT_LIMIT_BYTES = 8 * 1024 * 1024
@@ -83,7 +83,7 @@ class Cluster:
             try:
                 return session_from(found, client.rest.RESTClientObject(found).pool_manager)
             except (OSError, ValueError) as error:
-                raise ClusterError(f"{_source(config)} has unusable TLS material: {_words(error)}") from error
+                raise ClusterError(f"{_source(config)} has unusable certificates: {error}") from error
 
         transport = Transport(
             load, connect_timeout_s=config.connect_timeout_s, read_timeout_s=config.read_timeout_s
@@ -124,15 +124,19 @@ class Cluster:
 
     def list_jobs(self, namespace: str) -> ListOf[JobSnapshot]:
         """The Jobs that match the selector, without pods; complete or an error, like `snapshots`."""
-        return self._list(JOBS, namespace, self._config.selector)
+        return self.list_of(JOBS, namespace)
 
     def list_pods(self, namespace: str) -> ListOf[PodSnapshot]:
         """The pods of all Jobs, also of other people's and of those that are gone."""
-        return self._list(PODS, namespace, CONTROLLER_UID_LABEL)
+        return self.list_of(PODS, namespace)
 
     def list_events(self, namespace: str) -> ListOf[EventSnapshot]:
         """The Events of the namespace; the cluster forgets them after an hour."""
-        return self._list(EVENTS, namespace, "")
+        return self.list_of(EVENTS, namespace)
+
+    def list_of(self, resource: Resource[S], namespace: str) -> ListOf[S]:
+        """What `list_jobs`, `list_pods` and `list_events` are, for whoever does not care which."""
+        return self._list(resource, namespace, self._selector(resource))
 
     def get(self, namespace: str, name: str) -> JobSnapshot | None:
         """The Job of that name with its pods, in two calls; None if and only if the server says that there is
@@ -229,14 +233,11 @@ class Cluster:
             del tail[:-limit]
         return bytes(_from_line_start(tail) if was_cut else tail)
 
-    def open_watch(
-        self, resource: Resource[S], namespace: str, since: int, *, lasts_s: int
-    ) -> urllib3.BaseHTTPResponse:
-        """A stream of changes after version `since`, which the server ends after `lasts_s`; silent for at
-        most 75 s.
+    def open_watch(self, resource: Resource[S], namespace: str, since: int, *, lasts_s: int) -> Stream:
+        """The changes after version `since`, as lines of JSON; the server ends the stream after `lasts_s`.
 
-        Lines of JSON, to be read with `read1`; a version that is too old shows in the stream, as an ERROR
-        line.
+        A silence of 75 s is a ClusterUnreachable. A version that is too old shows as an ERROR line; one from
+        the future (the cluster was restored from a backup) shows as nothing at all, not even a bookmark.
         """
         query = {
             "watch": "1",
@@ -244,13 +245,14 @@ class Cluster:
             "resourceVersion": str(since),
             "timeoutSeconds": str(lasts_s),
         }
-        selector = {JOBS.name: self._config.selector, PODS.name: CONTROLLER_UID_LABEL}.get(resource.name, "")
+        selector = self._selector(resource)
         if selector:
             query["labelSelector"] = selector
         call = Call("watch", resource.name, namespace)
-        return self._transport.open(
-            call, "GET", resource.path(namespace), query, read_timeout_s=WATCH_SILENCE_S
-        )
+        return self._transport.stream(call, resource.path(namespace), query, silence_s=WATCH_SILENCE_S)
+
+    def _selector(self, resource: Resource[Any]) -> str:
+        return {JOBS.name: self._config.selector, PODS.name: CONTROLLER_UID_LABEL}.get(resource.name, "")
 
     def _list(self, resource: Resource[S], namespace: str, selector: str) -> ListOf[S]:
         """All pages; from the first again if the token of the next one has expired."""
@@ -310,4 +312,9 @@ def _source(config: ClusterConfig) -> str:
 
 
 def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    """The loader's own sentences are kept; what it trips over in a file of another kind says nothing to
+    anyone.
+    """
+    if isinstance(error, OSError) or type(error).__name__ == "ConfigException":
+        return " ".join(str(error).split())[:300]
+    return f"it is not in the form of one ({type(error).__name__})"

@@ -10,16 +10,8 @@ from urllib.parse import quote
 import msgspec
 
 from builds.kube.errors import Call, Malformed
-from builds.kube.objects import (
-    Event,
-    Incomplete,
-    Job,
-    Page,
-    Pod,
-    event_snapshot,
-    job_snapshot,
-    pod_snapshot,
-)
+from builds.kube.objects import Event, Job, Page, Pod
+from builds.kube.reading import Incomplete, event_snapshot, job_snapshot, pod_snapshot
 from builds.kube.snapshot import EventSnapshot, JobSnapshot, PodSnapshot
 
 S = TypeVar("S", JobSnapshot, PodSnapshot, EventSnapshot)

@@ -21,6 +21,7 @@ from builds.kube.errors import Call, ClusterUnreachable, Malformed, error_from_a
 
 ERROR_BODY_LIMIT = 256 * 1024
 CHUNK_BYTES = 64 * 1024
+LINE_LIMIT_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Transport:
         budget_s = 3 * self._read_timeout_s
         ends = time.monotonic() + budget_s
         try:
-            with self._translated(call, self._read_timeout_s):
+            with self.translated(call, self._read_timeout_s):
                 for part in response.stream(CHUNK_BYTES):
                     yield part
                     if time.monotonic() > ends:
@@ -114,10 +115,15 @@ class Transport:
             response = self._send(session, call, method, path, query, body, read_s, gzip)
         if 200 <= response.status < 300:
             return response
-        with self._translated(call, read_s):
+        with self.translated(call, read_s):
             said = response.read(ERROR_BODY_LIMIT, decode_content=True)
             response.close()
         raise error_from_answer(call, response.status, response.headers, said)
+
+    def stream(self, call: Call, path: str, query: Mapping[str, str], *, silence_s: float) -> "Stream":
+        """An answer that is read line by line as it comes, without an end of its own."""
+        response = self.open(call, "GET", path, query, read_timeout_s=silence_s)
+        return Stream(self, call, response, silence_s)
 
     def _send(
         self,
@@ -138,7 +144,7 @@ class Transport:
             headers["Authorization"] = authorization
         if body is not None:
             headers["Content-Type"] = "application/json"
-        with self._translated(call, read_timeout_s):
+        with self.translated(call, read_timeout_s):
             return session.pool.urlopen(
                 method,
                 session.host + path + _query_text(query),
@@ -158,7 +164,8 @@ class Transport:
             return self._session
 
     @contextmanager
-    def _translated(self, call: Call, read_timeout_s: float) -> Iterator[None]:
+    def translated(self, call: Call, read_timeout_s: float) -> Iterator[None]:
+        """Everything that urllib3 and the socket raise inside becomes ClusterUnreachable."""
         try:
             yield
         except (exceptions.HTTPError, OSError) as error:
@@ -166,11 +173,43 @@ class Transport:
             raise ClusterUnreachable(f"cannot {call}: {what}") from error
 
 
-def wake(response: urllib3.BaseHTTPResponse) -> None:
-    """Ends the read that another thread is blocked in, as if the server had closed the connection."""
-    # Already read to its end, or closed: then nobody is blocked.
-    with suppress(ValueError, RuntimeError, OSError):
-        response.shutdown()
+class Stream:
+    """An open answer, read by one thread; `cut` may be called by any."""
+
+    def __init__(
+        self, transport: Transport, call: Call, response: urllib3.BaseHTTPResponse, silence_s: float
+    ) -> None:
+        self._transport = transport
+        self._call = call
+        self._response = response
+        self._silence_s = silence_s
+
+    def lines(self) -> Iterator[bytes]:
+        """Each whole line, as soon as it is there; ends when the server ends the answer properly.
+
+        ClusterUnreachable: broken off, or silent for too long. A last line without its end is dropped: it was
+        cut.
+        """
+        rest = b""
+        while True:
+            with self._transport.translated(self._call, self._silence_s):
+                chunk = self._response.read1(CHUNK_BYTES)
+            if not chunk:
+                return
+            *whole, rest = (rest + chunk).split(b"\n")
+            if len(rest) > LINE_LIMIT_BYTES:
+                raise Malformed(f"cannot {self._call}: a line is longer than {LINE_LIMIT_BYTES} bytes")
+            yield from filter(None, whole)
+
+    def cut(self) -> None:
+        """Ends the read that another thread is blocked in, as if the server had closed the connection."""
+        # Already read to its end, or closed: then nobody is blocked.
+        with suppress(ValueError, RuntimeError, OSError):
+            self._response.shutdown()
+
+    def close(self) -> None:
+        """By the reader, when it is done."""
+        self._response.close()
 
 
 def _query_text(query: Mapping[str, str]) -> str:
