@@ -1,0 +1,94 @@
+"""Starts the stand-in cluster: arguments, the port, the ready line, the end at SIGTERM; `python -m devcluster --help`."""
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from aiohttp import web
+
+from devcluster import credentials, discovery
+from devcluster.cluster import open_cluster
+from devcluster.server import Server
+
+SHUTDOWN_S = 1.0
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="devcluster", description=discovery.NOTICE)
+    parser.add_argument("--state-dir", type=Path, required=True, help="where everything is kept")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0: a free one, and the same after a restart")
+    parser.add_argument("--demo", action="store_true", help="play a stream of builds in knative-lambda")
+    parser.add_argument("--demo-rate", type=float, default=1.0, help="2: twice as many builds as usual")
+    return parser.parse_args(arguments)
+
+
+def listen(host: str, port: int, remembered: Path) -> socket.socket:
+    """The wished port, else the one of last time if it is free, else any. Raises OSError."""
+    wishes = [port] if port else [_read_port(remembered), 0]
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for wish in wishes:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, wish))
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE or wish == wishes[-1]:
+                raise
+        else:
+            remembered.write_text(str(listener.getsockname()[1]))
+            return listener
+    raise OSError(errno.EADDRINUSE, "no port is free")
+
+
+def _read_port(remembered: Path) -> int:
+    try:
+        return int(remembered.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+async def serve(arguments: argparse.Namespace) -> None:
+    state_dir: Path = arguments.state_dir
+    state_dir.mkdir(parents=True, exist_ok=True)
+    keys = credentials.ensure(state_dir, arguments.host)
+    listener = listen(arguments.host, arguments.port, state_dir / "port")
+    port = listener.getsockname()[1]
+    cluster = open_cluster(state_dir)
+    cluster.start()
+    server = Server(cluster, keys)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stopping.set)
+    runner = web.AppRunner(
+        server.application(), handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_S
+    )
+    await runner.setup()
+    await web.SockSite(runner, listener, ssl_context=keys.server_context()).start()
+    host = "127.0.0.1" if arguments.host in ("0.0.0.0", "::") else arguments.host
+    url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    credentials.write_kubeconfig(state_dir / "kubeconfig", url, keys)
+    print(f"{discovery.NOTICE}; ready at {url}, kubeconfig {state_dir / 'kubeconfig'}", flush=True)
+    await server.stopping.wait()
+    await runner.cleanup()
+    cluster.journal.close()
+
+
+def main() -> None:
+    arguments = parse_arguments(sys.argv[1:])
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serve(arguments))
+    except OSError as error:
+        print(f"devcluster cannot start: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()
