@@ -1,11 +1,13 @@
 """The portal's own use of Redis or Valkey beside Celery's: a client with timeouts, and locks that expire."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 
 import redis
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 
 @cache
@@ -15,6 +17,8 @@ def client() -> redis.Redis:
         settings.REDIS_URL,
         socket_timeout=settings.REDIS_TIMEOUT_S,
         socket_connect_timeout=settings.REDIS_TIMEOUT_S,
+        # The library's own three retries with pauses would stretch half a second to many.
+        retry=Retry(NoBackoff(), 0),
         decode_responses=True,
     )
 
@@ -36,8 +40,6 @@ def only_one(name: str, *, for_s: float) -> Iterator[bool]:
         yield held
     finally:
         if held:
-            try:
+            # Expired or unreachable: either way it ends by its own timeout.
+            with suppress(redis.RedisError):
                 lock.release()
-            except redis.RedisError:
-                # Expired or unreachable: either way it ends by its own timeout.
-                pass

@@ -106,7 +106,7 @@ elif "postgresql" in DATABASES["default"]["ENGINE"]:
 else:
     raise ImproperlyConfigured("DATABASE_URL must name a postgres or a sqlite database.")
 
-# --- Redis or Valkey: broker, worker facts, task outcomes -----------------------------------------------------
+# --- Redis or Valkey: broker, worker facts, task outcomes ---------------------------------------------------
 
 REDIS_URL = text("REDIS_URL", f"unix://{STATE_DIR / 'valkey.sock'}?db=0")
 if not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
@@ -163,7 +163,7 @@ IMAGE_ANNOTATIONS = words("IMAGE_ANNOTATIONS", "lambda.knative.io/image-uri")
 CORRELATION_ANNOTATIONS = words("CORRELATION_ANNOTATIONS", "build.notifi.network/correlation-id")
 BUILD_CONTAINERS = words("BUILD_CONTAINERS", "kaniko")
 
-# --- Sync, logs, cancellation, statistics ---------------------------------------------------------------------
+# --- Sync, logs, cancellation, statistics -------------------------------------------------------------------
 
 RECONCILE_INTERVAL_S = number("RECONCILE_INTERVAL_S", 15, least=1)
 MISSING_GRACE_S = number("MISSING_GRACE_S", 30)
@@ -177,14 +177,14 @@ STATS_STALE_S = number("STATS_STALE_S", 10, least=1)
 WORKER_LOST_S = number("WORKER_LOST_S", 15, least=3)
 MAX_QUEUE_SIZE = integer("MAX_QUEUE_SIZE", 100, least=1)
 
-# --- Events out -----------------------------------------------------------------------------------------------
+# --- Events out ---------------------------------------------------------------------------------------------
 
 EVENT_SINK = text("K_SINK") or None
 if EVENT_SINK and not EVENT_SINK.startswith(("http://", "https://")):
     raise ImproperlyConfigured("K_SINK must be an http:// or https:// URL.")
 EVENT_SINK_TIMEOUT_S = number("K_SINK_TIMEOUT_S", 5, least=0.1)
 
-# --- API --------------------------------------------------------------------------------------------------------
+# --- API ----------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -231,7 +231,7 @@ CORS_EXPOSE_HEADERS = [
 CORS_ALLOW_CREDENTIALS = flag("CORS_ALLOW_CREDENTIALS", False)
 CORS_PREFLIGHT_MAX_AGE = 600
 
-# --- People, pages, security --------------------------------------------------------------------------------------
+# --- People, pages, security --------------------------------------------------------------------------------
 
 LOGIN_URL = "console:sign_in"
 LOGIN_REDIRECT_URL = "console:builds"
@@ -277,7 +277,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
-# --- Logs -----------------------------------------------------------------------------------------------------------
+# --- Logs ---------------------------------------------------------------------------------------------------
 
 LOG_LEVEL = choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 LOGGING_CONFIG = None

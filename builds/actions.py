@@ -49,7 +49,11 @@ def cancel(
         if _wish(build, by=by, reason=reason, source=source):
             _wait(build, settings.CANCEL_WAIT_S if wait_s is None else wait_s)
             return CancelAnswer(CancelOutcome.STARTED, build, previous_status)
-    found = CancelOutcome.ALREADY_CANCELLING if build.status == Status.CANCELLING else CancelOutcome.ALREADY_FINISHED
+    found = (
+        CancelOutcome.ALREADY_CANCELLING
+        if build.status == Status.CANCELLING
+        else CancelOutcome.ALREADY_FINISHED
+    )
     return CancelAnswer(found, build, build.status)
 
 

@@ -1,4 +1,4 @@
-"""Carrying out a wish to cancel: keep the last lines, delete the Job, and believe only what the cluster confirms."""
+"""The wish to cancel -> the cluster: keep the last lines, delete the Job, believe only what is confirmed."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -52,37 +52,41 @@ def _delete(build: Build, wish: Cancellation, cluster: Cluster) -> None:
     for _ in range(_READINGS):
         job = cluster.get(build.namespace, build.name)
         if job is None or job.uid != build.uid:
-            _confirm(build, wish, was_ours=wish.delete_sent_at is not None, pods=None)
+            _confirm(build, wish, was_ours=wish.delete_sent_at is not None, has_pods=True)
             return
-        if facts.read(job).status in FINISHED:
-            record.apply(job, source="cancellation", known=build)
-            return
-        if not has_log:
+        if not has_log and facts.read(job).status not in FINISHED:
             has_log = True
             _keep_log(build, cluster)
         record.apply(job, source="cancellation", known=build)
-        if build.status != Status.CANCELLING:
+        if build.status != Status.CANCELLING or _delete_as_read(build, wish, cluster, job):
             return
-        was_sent_before = wish.delete_sent_at is not None
+
+
+def _delete_as_read(build: Build, wish: Cancellation, cluster: Cluster, job: JobSnapshot) -> bool:
+    """One DELETE of exactly what was read. False if it has changed since: perhaps it has finished."""
+    was_sent_before = wish.delete_sent_at is not None
+    if not was_sent_before:
+        _note_sending(wish, datetime.now(UTC))
+    try:
+        cluster.delete_job(build.namespace, build.name, uid=job.uid, version=job.version)
+    except Conflict:
         if not was_sent_before:
-            wish.delete_sent_at = datetime.now(UTC)
-            Cancellation.objects.filter(pk=wish.pk).update(delete_sent_at=wish.delete_sent_at)
-        try:
-            cluster.delete_job(build.namespace, build.name, uid=job.uid, version=job.version)
-        except Conflict:
-            # Changed since it was read, perhaps finished; or the name belongs to another Job by now.
-            if not was_sent_before:
-                wish.delete_sent_at = None
-                Cancellation.objects.filter(pk=wish.pk).update(delete_sent_at=None)
-            continue
-        except NotFound:
-            _confirm(build, wish, was_ours=was_sent_before, pods=job)
-            return
-        # Gone at once, unless somebody's finalizer holds it: then it is not gone, and the next try looks again.
-        left = cluster.get(build.namespace, build.name)
-        if left is None or left.uid != build.uid:
-            _confirm(build, wish, was_ours=True, pods=job)
-        return
+            _note_sending(wish, None)
+        return False
+    except NotFound:
+        _confirm(build, wish, was_ours=was_sent_before, has_pods=bool(job.pods))
+        return True
+    # Gone at once, unless somebody's finalizer holds it: then the next try looks again.
+    left = cluster.get(build.namespace, build.name)
+    if left is None or left.uid != build.uid:
+        _confirm(build, wish, was_ours=True, has_pods=bool(job.pods))
+    return True
+
+
+def _note_sending(wish: Cancellation, at: datetime | None) -> None:
+    """Before the DELETE leaves: should its answer be lost, a later 404 was its doing."""
+    wish.delete_sent_at = at
+    Cancellation.objects.filter(pk=wish.pk).update(delete_sent_at=at)
 
 
 def _keep_log(build: Build, cluster: Cluster) -> None:
@@ -93,10 +97,11 @@ def _keep_log(build: Build, cluster: Cluster) -> None:
         log.warning("log not kept before the deletion", build=build.name, error=str(error))
 
 
-def _confirm(build: Build, wish: Cancellation, *, was_ours: bool, pods: JobSnapshot | None) -> None:
-    """The Job is known to be gone: the wish is fulfilled, whoever deleted it. `pods` None: not known."""
+def _confirm(build: Build, wish: Cancellation, *, was_ours: bool, has_pods: bool) -> None:
+    """The Job is known to be gone: the wish is fulfilled, whoever deleted it. `has_pods`: it may have some."""
     now = datetime.now(UTC)
     outcome = Cancellation.JobOutcome.DELETED if was_ours else Cancellation.JobOutcome.ALREADY_GONE
+    ending = Cancellation.PodsOutcome.TERMINATING if has_pods else Cancellation.PodsOutcome.GONE
     with transaction.atomic():
         event = build.move_to(
             Status.CANCELLED,
@@ -109,11 +114,10 @@ def _confirm(build: Build, wish: Cancellation, *, was_ours: bool, pods: JobSnaps
         )
         if event is None:
             return
-        has_pods = pods is None or bool(pods.pods)
         Cancellation.objects.filter(pk=wish.pk).update(
             confirmed_at=now,
             job_outcome=outcome,
-            pods_outcome=Cancellation.PodsOutcome.TERMINATING if has_pods else Cancellation.PodsOutcome.GONE,
+            pods_outcome=ending,
             next_look_at=now if has_pods else None,
             last_error="",
         )
@@ -133,5 +137,5 @@ def look_for_pods(build_id: int, cluster: Cluster) -> None:
     age_s = (now - (build.cancellation.confirmed_at or now)).total_seconds()
     next_look_at = now + timedelta(seconds=min(max(2.0, age_s / 4), _LONGEST_LOOK_S))
     Cancellation.objects.filter(pk=build.cancellation.pk).update(next_look_at=next_look_at)
-    names = [pod.name for pod in cluster.pods_of(build.namespace, str(build.uid))]
-    record.pods_left(str(build.uid), names)
+    if not cluster.pods_of(build.namespace, str(build.uid)):
+        record.pods_gone(str(build.uid))

@@ -92,7 +92,7 @@ def read(snapshot: JobSnapshot) -> Facts:
     elif started_at is not None:
         status, reason = Status.RUNNING, _running_reason(snapshot)
     else:
-        status, reason = Status.PENDING, _pending_reason(snapshot, container)
+        status, reason = Status.PENDING, _pending_reason(snapshot)
     return Facts(
         status=status,
         reason=reason,
@@ -122,7 +122,7 @@ def _build_container(snapshot: JobSnapshot) -> str | None:
 
 
 def _deciding(snapshot: JobSnapshot, types: Iterable[str]) -> Condition | None:
-    return next(filter(None, (snapshot.condition(type) for type in types)), None)
+    return next(filter(None, (snapshot.condition(one) for one in types)), None)
 
 
 def _first(values: Mapping[str, str], keys: Iterable[str]) -> str | None:
@@ -155,7 +155,7 @@ def _running_reason(snapshot: JobSnapshot) -> Reason | None:
     return Reason.RETRYING if snapshot.failed or restarted else None
 
 
-def _pending_reason(snapshot: JobSnapshot, container: str | None) -> Reason | None:
+def _pending_reason(snapshot: JobSnapshot) -> Reason | None:
     if snapshot.suspended or snapshot.condition("Suspended"):
         return Reason.SUSPENDED
     if not snapshot.pods:
@@ -176,15 +176,15 @@ def _waits_for_image(pod: PodSnapshot) -> bool:
     return bool(_waiting_reasons(pod) & _IMAGE_PULL)
 
 
-def _failure(
-    snapshot: JobSnapshot, container: str | None, condition: Condition
-) -> tuple[Reason, Failure]:
-    """The reason and its words: the deadline is the Job's own; all else is told by the pod that failed last."""
+def _failure(snapshot: JobSnapshot, container: str | None, condition: Condition) -> tuple[Reason, Failure]:
+    """The reason and its words: the deadline is the Job's own, all else is told by the last pod to fail."""
     said = condition.message or "The Job failed"
     if condition.reason == "DeadlineExceeded":
         stuck = next((pod for pod in reversed(snapshot.pods) if _waits_for_image(pod)), None)
         if stuck is not None:
-            run = next(run for run in (*stuck.init_containers, *stuck.containers) if run.reason in _IMAGE_PULL)
+            run = next(
+                run for run in (*stuck.init_containers, *stuck.containers) if run.reason in _IMAGE_PULL
+            )
             return Reason.IMAGE_PULL, _words(str(run.reason), run.message, said, container=run.name)
         return Reason.TIMEOUT, _words("DeadlineExceeded", said)
     for pod in reversed(snapshot.pods):
@@ -227,7 +227,9 @@ def _of_exit(run: ContainerSnapshot, said: str) -> tuple[Reason, Failure]:
 def _words(
     code: str, *sentences: str | None, container: str | None = None, exit_code: int | None = None
 ) -> Failure:
-    message = ". ".join(sentence.strip().rstrip(".") for sentence in sentences if sentence and sentence.strip())
+    message = ". ".join(
+        sentence.strip().rstrip(".") for sentence in sentences if sentence and sentence.strip()
+    )
     return Failure(
         code=re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", code).lower()[:64],
         message=storable(message)[:MESSAGE_LIMIT_CHARS],
@@ -268,6 +270,7 @@ def _as_json(snapshot: JobSnapshot) -> dict[str, Any]:
                 "phase": pod.phase,
                 "node": pod.node,
                 "reason": pod.reason,
+                "gone": False,
                 "containers": [
                     {
                         "name": run.name,

@@ -39,7 +39,7 @@ def capture(cluster: Cluster, build: Build) -> Reading:
 
 
 def read(cluster: Cluster, build: Build) -> Reading:
-    """The last LOG_LINES lines, at most LOG_LIMIT_BYTES, of all pods in order of creation. Raises ClusterError."""
+    """The last lines of all pods in order of creation, as many as are kept. Raises ClusterError."""
     as_of = datetime.now(UTC)
     if build.uid is None:
         return Reading("", "not_created", has_ended=build.is_finished, as_of=as_of)
@@ -93,12 +93,17 @@ def due_again(build: Build, reading: Reading | None) -> None:
     elif build.completed_at is not None and now - build.completed_at > _PATIENCE:
         changes = {"next_try_at": None, "unavailable_reason": "unreachable"}
     else:
-        changes = {"next_try_at": now + timedelta(seconds=min(2**row.tries, _LONGEST_PAUSE_S)), "tries": row.tries + 1}
+        changes = {
+            "next_try_at": now + timedelta(seconds=min(2**row.tries, _LONGEST_PAUSE_S)),
+            "tries": row.tries + 1,
+        }
     BuildLog.objects.filter(pk=row.pk).update(**changes)
 
 
 def _container_of(build: Build, pod: PodSnapshot) -> str:
-    return build.build_container or (pod.containers[0].name if pod.containers else settings.BUILD_CONTAINERS[0])
+    return build.build_container or (
+        pod.containers[0].name if pod.containers else settings.BUILD_CONTAINERS[0]
+    )
 
 
 def _is_over(build: Build, pod: PodSnapshot) -> bool:

@@ -42,7 +42,7 @@ def deliver_next() -> bool:
     else:
         pause = timedelta(seconds=min(2 ** min(event.tries, 10), _LONGEST_PAUSE_S))
         mine.update(next_try_at=datetime.now(UTC) + pause, last_error=problem)
-        log.warning("event not delivered", event=str(event.pk), type=event.type, problem=problem)
+        log.warning("event not delivered", id=str(event.pk), type=event.type, problem=problem)
     return True
 
 

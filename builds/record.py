@@ -3,11 +3,9 @@
 Level-triggered: snapshots may repeat, skip or come late, and in any order from several processes.
 """
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
@@ -17,7 +15,7 @@ from builds.kube import EventSnapshot, JobSnapshot
 from builds.models import Build, BuildEvent, BuildLog, Cancellation, OutgoingEvent
 from builds.states import FINISHED, Reason, Status
 
-log = structlog.get_logger(__name__)
+_PODS_KEPT = 50
 
 
 def apply(snapshot: JobSnapshot, *, source: str, known: Build | None = None) -> Build:
@@ -132,15 +130,25 @@ def _details(build: Build, snapshot: JobSnapshot, seen: Facts) -> dict[str, Any]
     if build.status == Status.SUCCEEDED and snapshot.completed_at not in (None, build.completed_at):
         # SuccessCriteriaMet comes before the Job's completionTime, which is the one that counts.
         changes["completed_at"] = snapshot.completed_at
-    if build.job != seen.job and build.gone_at is None:
-        changes |= {"job": seen.job, "observed_at": datetime.now(UTC), "observed_version": snapshot.version}
+    job = _with_gone_pods(build, seen.job)
+    if build.job != job and build.gone_at is None:
+        changes |= {"job": job, "observed_at": datetime.now(UTC), "observed_version": snapshot.version}
     return changes
+
+
+def _with_gone_pods(build: Build, job: dict[str, Any]) -> dict[str, Any]:
+    """The Job as seen now, and its pods that were seen before as they were last: they are evidence."""
+    names = {pod["name"] for pod in job["pods"]}
+    gone = [pod | {"gone": True} for pod in (build.job or {"pods": []})["pods"] if pod["name"] not in names]
+    return job | {"pods": (gone + job["pods"])[-_PODS_KEPT:]}
 
 
 def _update(build: Build, changes: dict[str, Any]) -> bool:
     if not changes:
         return True
-    updated = Build.objects.filter(pk=build.pk, status=build.status).update(**changes, version=F("version") + 1)
+    updated = Build.objects.filter(pk=build.pk, status=build.status).update(
+        **changes, version=F("version") + 1
+    )
     if updated:
         for name, value in changes.items():
             setattr(build, name, value)
@@ -230,27 +238,23 @@ def vanished(build: Build, *, was_seen: bool, source: str) -> bool:
     return False
 
 
-def pods_left(job_uid: str, names: Iterable[str]) -> None:
-    """Which pods of a Job that is gone still exist; without any, a cancellation's cleanup is complete."""
-    left = set(names)
-    build = Build.objects.filter(uid=job_uid).first()
-    if build is None or build.job is None:
-        return
-    remaining = [pod for pod in build.job["pods"] if pod["name"] in left]
-    if build.gone_at is not None and remaining != build.job["pods"]:
-        Build.objects.filter(pk=build.pk).update(job=build.job | {"pods": remaining}, version=F("version") + 1)
-    if not left:
-        Cancellation.objects.filter(build=build, pods_outcome=Cancellation.PodsOutcome.TERMINATING).update(
-            pods_outcome=Cancellation.PodsOutcome.GONE, next_look_at=None
-        )
+def pods_gone(job_uid: str) -> None:
+    """No pod of a Job that is gone is left: if it was cancelled, its cleanup is complete."""
+    Cancellation.objects.filter(build__uid=job_uid, pods_outcome=Cancellation.PodsOutcome.TERMINATING).update(
+        pods_outcome=Cancellation.PodsOutcome.GONE, next_look_at=None
+    )
 
 
 def note(event: EventSnapshot, *, job_uid: str) -> bool:
-    """Keep an Event of the cluster with its build; a repeat raises the count. False if the build is unknown."""
+    """Keep a cluster's Event with its build; a repeat raises the count. False if the build is unknown."""
     build = Build.objects.filter(uid=job_uid).only("pk", "status", "correlation_id").first()
     if build is None:
         return False
-    values = {"count": event.count, "timestamp": event.last_at, "message": facts.storable(event.message)[: facts.MESSAGE_LIMIT_CHARS]}
+    values = {
+        "count": event.count,
+        "timestamp": event.last_at,
+        "message": facts.storable(event.message)[: facts.MESSAGE_LIMIT_CHARS],
+    }
     kept, is_new = BuildEvent.objects.get_or_create(
         build=build,
         cluster_uid=event.uid,

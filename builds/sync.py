@@ -16,7 +16,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max
 
 from builds import facts, kube, record
-from builds.kube import Cluster, ClusterError, EventSnapshot, JobSnapshot
+from builds.kube import Cluster, ClusterError, JobSnapshot
 from builds.models import Build, ClusterBinding, NamespaceSync
 from builds.states import ACTIVE, FINISHED
 
@@ -48,7 +48,7 @@ class Due:
 def bind(cluster: Cluster) -> None:
     """Bind the database to the cluster at first contact; raise WrongCluster if it is bound to another.
 
-    A cluster that does not let the portal read namespace kube-system cannot be told apart: said once, accepted.
+    A cluster that lets nobody read namespace kube-system cannot be told apart: said, and accepted.
     Raises ClusterError if the cluster cannot be asked.
     """
     try:
@@ -68,7 +68,7 @@ def bind(cluster: Cluster) -> None:
 
 
 def reconcile(cluster: Cluster, namespace: str) -> Due:
-    """List once, record everything, and look into what is missing. Raises ClusterError, then nothing is concluded."""
+    """List once, record everything, look into what is missing. After a ClusterError nothing is concluded."""
     newest = Build.objects.aggregate(newest=Max("pk"))["newest"] or 0
     try:
         listing = cluster.snapshots(namespace)
@@ -81,7 +81,7 @@ def reconcile(cluster: Cluster, namespace: str) -> Due:
 def take_list(
     cluster: Cluster, namespace: str, version: int, jobs: Iterable[JobSnapshot], *, first_seen_up_to: int
 ) -> Due:
-    """Record a complete list. Builds with a pk above `first_seen_up_to` are younger than it, so not missing."""
+    """Record a complete list. Builds with a pk above `first_seen_up_to` are younger than it: not missing."""
     due = Due()
     sync, _ = NamespaceSync.objects.get_or_create(namespace=namespace)
     if version < sync.listed_version:
@@ -109,7 +109,7 @@ def take_list(
 
 
 def _look_for_missing(cluster: Cluster, namespace: str, absent: list[Build], due: Due) -> str:
-    """Conclude what may be concluded of builds that a complete list lacks; the alarm's text if nothing may be."""
+    """Conclude what may be of builds that a complete list lacks; the alarm's text if nothing may be."""
     missing = [build for build in absent if not build.is_finished]
     active = Build.objects.filter(namespace=namespace, status__in=ACTIVE, uid__isnull=False).count()
     if active >= 10 and 2 * len(missing) > active:
@@ -200,13 +200,13 @@ def follow(cluster: Cluster, namespace: str, *, stop: threading.Event) -> Iterat
 
 
 class _Follower:
-    """What has to be remembered between two changes: whose pod is whose, and what has to be tried again."""
+    """What has to be remembered between two changes: whose pod was whose, and what has to be tried again."""
 
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self.cluster = cluster
         self.namespace = namespace
         self.job_of_pod: OrderedDict[str, str] = OrderedDict()
-        self.unplaced_events: list[tuple[float, EventSnapshot]] = []
+        self.unplaced_events: list[tuple[float, kube.EventSeen]] = []
         self.unconfirmed_deletions: dict[str, JobSnapshot] = {}
 
     def take(self, change: kube.Change) -> Due:
@@ -226,11 +226,14 @@ class _Follower:
                 _record(self._with_evidence(change.snapshot), due, source="watch")
                 self._deleted(change.snapshot, due)
             case kube.PodGone():
-                record.pods_left(change.job_uid, change.left)
+                if change.left == 0:
+                    record.pods_gone(change.job_uid)
             case kube.EventSeen():
-                self._place(change.event, time.monotonic())
+                self._place(change, time.monotonic())
             case kube.Trouble():
-                log.warning("watch in trouble", namespace=self.namespace, what=change.what, error=str(change.error))
+                log.warning(
+                    "watch in trouble", namespace=self.namespace, what=change.what, error=str(change.error)
+                )
                 note_failure(self.namespace, change.error)
             case kube.Heartbeat():
                 self._beat(due, is_connected=change.connected)
@@ -244,8 +247,8 @@ class _Follower:
         for job in list(self.unconfirmed_deletions.values()):
             self._deleted(job, due)
         waiting, self.unplaced_events = self.unplaced_events, []
-        for since, event in waiting:
-            self._place(event, since)
+        for since, seen in waiting:
+            self._place(seen, since)
 
     def _deleted(self, job: JobSnapshot, due: Due) -> None:
         """A DELETED event may mean that the Job no longer matches the selector: only a GET tells."""
@@ -273,13 +276,10 @@ class _Follower:
         while len(self.job_of_pod) > _REMEMBERED_PODS:
             self.job_of_pod.popitem(last=False)
 
-    def _place(self, event: EventSnapshot, since: float) -> None:
-        """Keep the Event with its build, or try again for a while: it may overtake the first sight of its Job."""
-        if event.involved_kind not in ("Job", "Pod") or event.involved_uid is None:
-            return
-        is_job = event.involved_kind == "Job"
-        job_uid = event.involved_uid if is_job else self.job_of_pod.get(event.involved_uid)
-        if job_uid is not None and record.note(event, job_uid=job_uid):
+    def _place(self, seen: kube.EventSeen, since: float) -> None:
+        """Keep the Event with its build; try again for a while if it has overtaken its Job."""
+        job_uid = seen.job_uid or self.job_of_pod.get(seen.event.involved_uid or "")
+        if job_uid is not None and record.note(seen.event, job_uid=job_uid):
             return
         if time.monotonic() - since < _EVENT_PATIENCE_S:
-            self.unplaced_events.append((since, event))
+            self.unplaced_events.append((since, seen))

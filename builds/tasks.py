@@ -1,4 +1,4 @@
-"""Celery's doors: load by id, call one function, decide on the retry; and the sweepers, which find what was dropped."""
+"""Celery's doors: load by id, call one function, decide on the retry; and the sweepers of what was dropped."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,7 @@ _DELIVERIES = 50
 
 @cache
 def cluster() -> Cluster:
-    """This process's gateway, made at first use and bound to the database. Raises ClusterError, WrongCluster."""
+    """This process's gateway, bound to the database at first use. Raises ClusterError, WrongCluster."""
     config = ClusterConfig(
         mode=settings.CLUSTER,
         kubeconfig=settings.KUBECONFIG,
@@ -40,10 +40,10 @@ def cluster() -> Cluster:
     return connected
 
 
-# --- Nudges -----------------------------------------------------------------------------------------------------
+# --- Nudges -------------------------------------------------------------------------------------------------
 
-# A silent broker blocks a publisher for seconds, and a request must not wait for it: the row asks for the work
-# anyway. So nudges leave by a thread of their own, and those that find no room are dropped.
+# A silent broker blocks a publisher for seconds, and a request must not wait for it: the row asks for the
+# work anyway. So nudges leave by a thread of their own, and those that find no room are dropped.
 _publisher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nudge")
 _room = BoundedSemaphore(100)
 
@@ -57,7 +57,7 @@ def nudge(task: Task, build_id: int) -> None:
     def publish() -> None:
         try:
             task.apply_async((build_id,), retry=False)
-        except Exception as error:  # whatever the broker's client raises: the sweeper finds the row
+        except Exception as error:  # noqa: BLE001 - whatever the broker's client raises: the sweeper finds the row
             log.warning("nudge not sent", task=task.name, error=type(error).__name__)
         finally:
             _room.release()
@@ -73,7 +73,7 @@ def nudge_due(due: sync.Due) -> None:
         nudge(capture_log, build_id)
 
 
-# --- Doors ------------------------------------------------------------------------------------------------------
+# --- Doors --------------------------------------------------------------------------------------------------
 
 
 @shared_task(queue="cancel")
@@ -123,7 +123,7 @@ def reconcile() -> None:
                 log.warning("list failed", namespace=namespace, error=str(error))
 
 
-# --- Sweepers ---------------------------------------------------------------------------------------------------
+# --- Sweepers -----------------------------------------------------------------------------------------------
 
 
 def _send(task: Task, build_ids: Iterable[int], **options: Any) -> None:
@@ -161,9 +161,13 @@ def sweep_cleanups() -> None:
 @shared_task(queue="default")
 def sweep_logs() -> None:
     """Logs of running builds, and of finished ones whose last reading is still due."""
-    running = Build.objects.filter(status__in=(Status.RUNNING, Status.CANCELLING)).values_list("pk", flat=True)
+    running = Build.objects.filter(status__in=(Status.RUNNING, Status.CANCELLING)).values_list(
+        "pk", flat=True
+    )
     due = BuildLog.objects.filter(next_try_at__lte=datetime.now(UTC)).values_list("build_id", flat=True)
-    _send(capture_log, {*running, *due.order_by("next_try_at")[:_HANDFUL]}, expires=settings.LIVE_LOG_INTERVAL_S)
+    _send(
+        capture_log, {*running, *due.order_by("next_try_at")[:_HANDFUL]}, expires=settings.LIVE_LOG_INTERVAL_S
+    )
 
 
 @shared_task(queue="default")

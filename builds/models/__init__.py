@@ -1,4 +1,4 @@
-"""The tables: builds, their history, cancellations, logs, tokens, what goes out, and what is known of the cluster."""
+"""The tables: builds, their history, cancellations, logs, tokens, what goes out, the cluster's freshness."""
 
 from builds.models.access import Access, Scope
 from builds.models.build import Build

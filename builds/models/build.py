@@ -66,7 +66,9 @@ class Build(models.Model):
     parser_id = models.CharField("parser", max_length=253, null=True)
     image_uri = models.TextField(null=True)
     correlation_id = models.CharField(max_length=128, null=True)
-    build_container = models.CharField(max_length=63, null=True, help_text="The one whose log is the build's.")
+    build_container = models.CharField(
+        max_length=63, null=True, help_text="The one whose log is the build's."
+    )
 
     status = models.CharField(max_length=16, choices=Status)
     status_reason = models.CharField(max_length=16, choices=Reason, null=True)
@@ -102,7 +104,11 @@ class Build(models.Model):
             models.Index(fields=["name", "namespace", "-created_at"], name="build_named"),
             models.Index(fields=["correlation_id"], name="build_correlated"),
             # The sweepers and the lister look at unfinished builds alone.
-            models.Index(fields=["namespace", "status"], name="build_unfinished", condition=Q(status__in=sorted(ACTIVE))),
+            models.Index(
+                fields=["namespace", "status"],
+                name="build_unfinished",
+                condition=Q(status__in=sorted(ACTIVE)),
+            ),
             # Jobs that may still come with a list.
             models.Index(fields=["namespace"], name="build_not_gone", condition=Q(gone_at__isnull=True)),
         ]

@@ -37,8 +37,12 @@ class Cancellation(models.Model):
         default_permissions = ()
         indexes = [
             # The two sweepers: wishes not confirmed, and pods not yet gone.
-            models.Index(fields=["next_try_at"], name="cancel_to_try", condition=Q(confirmed_at__isnull=True)),
-            models.Index(fields=["next_look_at"], name="cancel_to_look", condition=Q(next_look_at__isnull=False)),
+            models.Index(
+                fields=["next_try_at"], name="cancel_to_try", condition=Q(confirmed_at__isnull=True)
+            ),
+            models.Index(
+                fields=["next_look_at"], name="cancel_to_look", condition=Q(next_look_at__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:

@@ -26,7 +26,9 @@ class NamespaceSync(models.Model):
     listed_at = models.DateTimeField(null=True, help_text="The last complete list.")
     listed_version = models.BigIntegerField(default=0)
     watched_at = models.DateTimeField(null=True, help_text="The last sign of life of a connected watch.")
-    failed_at = models.DateTimeField(null=True, help_text="The last failed call; older than listed_at: all is well.")
+    failed_at = models.DateTimeField(
+        null=True, help_text="The last failed call; older than listed_at: all is well."
+    )
     last_error = models.TextField(blank=True)
     alarm = models.TextField(blank=True, help_text="Set while too many builds are missing at once.")
 

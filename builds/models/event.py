@@ -19,7 +19,9 @@ class BuildEvent(models.Model):
     type = models.CharField(max_length=16, choices=Type)
     reason = models.CharField(max_length=128)
     message = models.TextField(blank=True)
-    source = models.CharField(max_length=128, help_text="What saw or did it: api, console, watch, job-controller.")
+    source = models.CharField(
+        max_length=128, help_text="What saw or did it: api, console, watch, job-controller."
+    )
     actor = models.CharField(max_length=150, null=True, help_text="Who did it, where somebody did.")
     from_status = models.CharField(max_length=16, choices=Status, null=True)
     to_status = models.CharField(max_length=16, choices=Status, null=True)
@@ -35,7 +37,9 @@ class BuildEvent(models.Model):
         constraints = [
             # The automaton has no cycle, so a build enters each state at most once.
             models.UniqueConstraint(
-                fields=["build", "to_status"], name="event_once_per_state", condition=Q(to_status__isnull=False)
+                fields=["build", "to_status"],
+                name="event_once_per_state",
+                condition=Q(to_status__isnull=False),
             ),
             models.UniqueConstraint(fields=["build", "cluster_uid"], name="event_once_per_cluster_event"),
         ]

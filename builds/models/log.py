@@ -10,7 +10,9 @@ class BuildLog(models.Model):
     text = models.TextField(blank=True)
     as_of = models.DateTimeField(null=True, help_text="When `text` was read from the cluster.")
     is_final = models.BooleanField(default=False, help_text="Read after the container had ended.")
-    unavailable_reason = models.CharField(max_length=64, null=True, help_text="Why there is no text, or no newer one.")
+    unavailable_reason = models.CharField(
+        max_length=64, null=True, help_text="Why there is no text, or no newer one."
+    )
     tries = models.PositiveIntegerField(default=0, help_text="Failed readings after the build ended.")
     next_try_at = models.DateTimeField(null=True, help_text="When a final reading is due; null when none is.")
 

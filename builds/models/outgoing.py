@@ -59,7 +59,9 @@ class OutgoingEvent(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     build = models.ForeignKey("builds.Build", on_delete=models.CASCADE, related_name="outgoing")
-    position = models.PositiveBigIntegerField(help_text="The history row's number: the order of one build's events.")
+    position = models.PositiveBigIntegerField(
+        help_text="The history row's number: the order of one build's events."
+    )
     type = models.CharField(max_length=128)
     source = models.CharField(max_length=255)
     subject = models.CharField(max_length=253)

@@ -28,7 +28,11 @@ class ApiToken(models.Model):
     all_customers = models.BooleanField(default=False)
     third_party_ids = models.JSONField(default=list, blank=True, help_text="Empty means none.")
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, help_text="Whose program it is."
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        help_text="Whose program it is.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)

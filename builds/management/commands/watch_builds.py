@@ -52,7 +52,7 @@ def _follow(namespace: str, stop: threading.Event, refusals: list[sync.WrongClus
         except ClusterError as error:
             log.warning("cluster not reached", namespace=namespace, error=str(error), retry_in_s=pause_s)
         except DatabaseError as error:
-            log.error("database failed", namespace=namespace, error=str(error), retry_in_s=pause_s)
+            log.warning("database failed", namespace=namespace, error=str(error), retry_in_s=pause_s)
             close_old_connections()
         if stop.wait(pause_s):
             return
