@@ -18,10 +18,7 @@ T = TypeVar("T")
 
 
 class Process:
-    """A child process with its output in a file; as a context manager it is killed at the end, whatever happens.
-
-    Its own descendants go with it: the child leads a process group.
-    """
+    """A child process with its output in a file; leaving it as a context kills it and what it started."""
 
     def __init__(self, popen: subprocess.Popen[bytes], output: Path) -> None:
         self._popen = popen
@@ -41,7 +38,7 @@ class Process:
                 stdout=descriptor,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_parent,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - takes no lock, see there
             )
         finally:
             os.close(descriptor)
@@ -66,7 +63,7 @@ class Process:
         concurrency: int = 2,
         queues: Sequence[str] = (),
     ) -> Self:
-        """Run a Celery worker of the portal, as `make run` does; wait for it with `wait_for_output("ready")`."""
+        """Run a Celery worker of the portal, as `make run` does; it is up at `wait_for_output("ready.")`."""
         chosen = ("--queues", ",".join(queues)) if queues else ()
         return cls.python(
             *("-m", "celery", "-A", "buildportal", "worker", "--pool", "threads", "--loglevel", "INFO"),
