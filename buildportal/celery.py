@@ -1,29 +1,48 @@
 """The Celery app, its clock and the base class of every task; holds no domain."""
 
 import os
+import time
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, states
 from celery.signals import setup_logging
 
-from buildportal import telemetry
+from buildportal import outcomes, telemetry
+from buildportal.outcomes import Outcome
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "buildportal.settings")
 
 
+_OUTCOMES = {
+    states.SUCCESS: Outcome.SUCCEEDED,
+    states.FAILURE: Outcome.FAILED,
+    states.RETRY: Outcome.RETRIED,
+}
+
+
 class PortalTask(Task):
-    """Carries the correlation id of whoever sent it onto every log line and row that the task causes."""
+    """Carries the correlation id of whoever sent it onto every log line and row that the task causes.
+
+    It counts how its runs end, and writes on each message when it was sent (seconds since the epoch), so
+    that a queue can tell how long its oldest message has waited.
+    """
 
     abstract = True
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         headers = dict(options.pop("headers", None) or {})
         headers.setdefault("caused_by", telemetry.current_correlation_id())
+        headers["sent_at"] = time.time()  # a retry is sent anew
         return super().apply_async(args, kwargs, headers=headers, **options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with telemetry.correlated(getattr(self.request, "caused_by", None), task=self.name):
             return super().__call__(*args, **kwargs)
+
+    def after_return(self, status: str, *_: Any) -> None:
+        """Called by Celery once a run has ended; not for a message that expired before it was run."""
+        if status in _OUTCOMES and not self.request.is_eager:  # no worker has run an eager one
+            outcomes.count(_OUTCOMES[status])
 
 
 app = Celery("buildportal", task_cls=PortalTask)
