@@ -35,7 +35,7 @@ _OWN = frozenset({"page", "window"})
 
 @dataclass(frozen=True, slots=True)
 class BuildList:
-    """One page of the list. With `errors`, nothing was searched: a mistyped filter must not show everything."""
+    """One page of the list; with `errors`, nothing is shown: a mistyped filter must not show all."""
 
     params: QueryDict
     builds: list[Build] = field(default_factory=list)
@@ -57,6 +57,16 @@ class BuildList:
     def is_filtered(self) -> bool:
         """Whether any filter narrows the list."""
         return any(self.params.get(name) for name in _FILTERS | {"window"})
+
+    @property
+    def previous_page(self) -> int:
+        """The page with newer builds."""
+        return self.page - 1
+
+    @property
+    def next_page(self) -> int:
+        """The page with older builds."""
+        return self.page + 1
 
     @property
     def first_row(self) -> int:
