@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from buildportal.statedir import Refused, write_private_json
 ROOT = Path(__file__).resolve().parent.parent
 PART_START_TIMEOUT_S = 30.0
 SET_UP_TIMEOUT_S = 120.0
+# The children of a supervisor that was killed a moment ago may still be ending.
+LEFTOVER_PATIENCE_S = 3.0
 STILL_WAITING_EVERY_S = 15.0
 PROBE_TIMEOUT_S = 3.0
 LOOK_EVERY_S = 0.1
@@ -139,9 +142,11 @@ class Portal:
         return Command(member.name, argv, {**self.environment, **member.environment}, member.death_signal)
 
     def _start_valkey(self, path: Path) -> None:
-        self._wait_for(
-            "the Valkey of a portal that was killed to end", lambda: not embedded_valkey.is_taken(path)
-        )
+        deadline_s = time.monotonic() + LEFTOVER_PATIENCE_S
+        while embedded_valkey.is_taken(path):
+            if time.monotonic() > deadline_s:
+                raise Refused(f"Another server listens on {path}; stop it, or name another STATE_DIR.")
+            time.sleep(LOOK_EVERY_S)
         path.unlink(missing_ok=True)
         argv = tuple(embedded_valkey.command(path, self.folder / "valkey", durable=True))
         self.crew.start(Command("valkey", argv, self.environment))
@@ -239,10 +244,8 @@ Ctrl-C stops all of it.
             self.crew.kill()
         for name in ("run.json", "pids.json"):
             (self.folder / name).unlink(missing_ok=True)
-        if self.socket:
-            self.socket.unlink(missing_ok=True)
-            if self.socket.parent != self.folder:
-                self.socket.parent.rmdir()
+        if self.socket and self.socket.parent != self.folder:
+            shutil.rmtree(self.socket.parent, ignore_errors=True)
 
 
 def _written_at(path: Path) -> int | None:

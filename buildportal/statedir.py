@@ -28,7 +28,9 @@ def prepare(folder: Path) -> None:
     except NotADirectoryError as error:
         raise Refused(f"STATE_DIR={folder} cannot be used: a part of it is not a folder.") from error
     except OSError as error:
-        raise Refused(f"STATE_DIR={folder} cannot be written to: {error.strerror}.") from error
+        raise Refused(
+            f"STATE_DIR={folder} cannot be written to: {(error.strerror or '').lower()}."
+        ) from error
 
 
 def lock(folder: Path) -> IO[str]:
