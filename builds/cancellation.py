@@ -98,7 +98,7 @@ def _keep_log(build: Build, cluster: Cluster) -> None:
 
 
 def _confirm(build: Build, wish: Cancellation, *, was_ours: bool, has_pods: bool) -> None:
-    """The Job is known to be gone: the wish is fulfilled, whoever deleted it. `has_pods`: it may have some."""
+    """The Job is known to be gone: the wish is fulfilled, whoever deleted it. `has_pods`: it may have."""
     now = datetime.now(UTC)
     outcome = Cancellation.JobOutcome.DELETED if was_ours else Cancellation.JobOutcome.ALREADY_GONE
     ending = Cancellation.PodsOutcome.TERMINATING if has_pods else Cancellation.PodsOutcome.GONE

@@ -106,7 +106,7 @@ def read(snapshot: JobSnapshot) -> Facts:
         build_container=container,
         job=_as_json(snapshot),
         lacks_evidence=status in (Status.SUCCEEDED, Status.FAILED)
-        and not any(run.state == "terminated" for run in runs),
+        and not any(run.state == "terminated" or run.last_exit_code is not None for run in runs),
     )
 
 
@@ -151,8 +151,10 @@ def _correlation_id(snapshot: JobSnapshot) -> str | None:
 def _running_reason(snapshot: JobSnapshot) -> Reason | None:
     if snapshot.suspended or snapshot.condition("Suspended"):
         return Reason.SUSPENDED
-    restarted = any(run.restarts for pod in snapshot.pods for run in pod.containers)
-    return Reason.RETRYING if snapshot.failed or restarted else None
+    was_restarted = any(run.restarts for pod in snapshot.pods for run in pod.containers)
+    # An eviction that the failure policy ignores is not counted by the Job; the pod after it shows it.
+    was_replaced = any(pod.phase == "Failed" and pod.deleting_at is None for pod in snapshot.pods[:-1])
+    return Reason.RETRYING if snapshot.failed or was_restarted or was_replaced else None
 
 
 def _pending_reason(snapshot: JobSnapshot) -> Reason | None:

@@ -14,7 +14,7 @@ from builds.models import OutgoingEvent
 
 log = structlog.get_logger(__name__)
 
-# A sender that dies with an event in hand leaves it to the others after this; the sink tells the two apart by id.
+# A sender that dies with an event in hand leaves it to others after this; the sink tells repeats by the id.
 _LEASE = timedelta(seconds=30)
 _LONGEST_PAUSE_S = 300
 

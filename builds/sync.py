@@ -16,7 +16,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max
 
 from builds import facts, kube, record
-from builds.kube import Cluster, ClusterError, JobSnapshot
+from builds.kube import Cluster, ClusterError, EventSnapshot, JobSnapshot
 from builds.models import Build, ClusterBinding, NamespaceSync
 from builds.states import ACTIVE, FINISHED
 
@@ -200,13 +200,13 @@ def follow(cluster: Cluster, namespace: str, *, stop: threading.Event) -> Iterat
 
 
 class _Follower:
-    """What has to be remembered between two changes: whose pod was whose, and what has to be tried again."""
+    """What has to be remembered between two changes: whose pod was whose, and what came too early."""
 
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self.cluster = cluster
         self.namespace = namespace
         self.job_of_pod: OrderedDict[str, str] = OrderedDict()
-        self.unplaced_events: list[tuple[float, kube.EventSeen]] = []
+        self.early_events: dict[str, list[tuple[float, EventSnapshot]]] = {}
         self.unconfirmed_deletions: dict[str, JobSnapshot] = {}
 
     def take(self, change: kube.Change) -> Due:
@@ -214,26 +214,25 @@ class _Follower:
         match change:
             case kube.Listed():
                 newest = Build.objects.aggregate(newest=Max("pk"))["newest"] or 0
-                for job in change.jobs:
-                    self._remember(job)
                 due = take_list(
                     self.cluster, self.namespace, change.version, change.jobs, first_seen_up_to=newest
                 )
+                for job in change.jobs:
+                    self._remember(job)
             case kube.JobChanged():
-                self._remember(change.snapshot)
                 _record(self._with_evidence(change.snapshot), due, source="watch")
+                self._remember(change.snapshot)
             case kube.JobGone():
                 _record(self._with_evidence(change.snapshot), due, source="watch")
+                self._remember(change.snapshot)
                 self._deleted(change.snapshot, due)
             case kube.PodGone():
                 if change.left == 0:
                     record.pods_gone(change.job_uid)
             case kube.EventSeen():
-                self._place(change, time.monotonic())
+                self._place(change)
             case kube.Trouble():
-                log.warning(
-                    "watch in trouble", namespace=self.namespace, what=change.what, error=str(change.error)
-                )
+                log.warning("watch in trouble", what=change.what, error=str(change.error))
                 note_failure(self.namespace, change.error)
             case kube.Heartbeat():
                 self._beat(due, is_connected=change.connected)
@@ -246,9 +245,10 @@ class _Follower:
             )
         for job in list(self.unconfirmed_deletions.values()):
             self._deleted(job, due)
-        waiting, self.unplaced_events = self.unplaced_events, []
-        for since, seen in waiting:
-            self._place(seen, since)
+        oldest = time.monotonic() - _EVENT_PATIENCE_S
+        self.early_events = {
+            uid: waiting for uid, waiting in self.early_events.items() if waiting[-1][0] > oldest
+        }
 
     def _deleted(self, job: JobSnapshot, due: Due) -> None:
         """A DELETED event may mean that the Job no longer matches the selector: only a GET tells."""
@@ -267,19 +267,26 @@ class _Follower:
         except ClusterError as error:
             note_failure(self.namespace, error)
             return job
-        return again if again is not None and again.uid == job.uid else job
+        if again is None or again.uid != job.uid:
+            return job
+        # A pod that is gone by now keeps its last state as evidence.
+        pods = {pod.uid: pod for pod in (*job.pods, *again.pods)}
+        return again.with_pods(pods.values())
 
     def _remember(self, job: JobSnapshot) -> None:
+        """Whose pods these are, for Events that come after them; and place the Events that came before."""
         for pod in job.pods:
             self.job_of_pod[pod.uid] = job.uid
             self.job_of_pod.move_to_end(pod.uid)
         while len(self.job_of_pod) > _REMEMBERED_PODS:
             self.job_of_pod.popitem(last=False)
+        for uid in (job.uid, *(pod.uid for pod in job.pods)):
+            for _, event in self.early_events.pop(uid, ()):
+                record.note(event, job_uid=job.uid)
 
-    def _place(self, seen: kube.EventSeen, since: float) -> None:
-        """Keep the Event with its build; try again for a while if it has overtaken its Job."""
-        job_uid = seen.job_uid or self.job_of_pod.get(seen.event.involved_uid or "")
-        if job_uid is not None and record.note(seen.event, job_uid=job_uid):
-            return
-        if time.monotonic() - since < _EVENT_PATIENCE_S:
-            self.unplaced_events.append((since, seen))
+    def _place(self, seen: kube.EventSeen) -> None:
+        """Keep the Event with its build, or until its build is there: it may overtake its Job, or its pod."""
+        involved_uid = seen.event.involved_uid or ""
+        job_uid = seen.job_uid or self.job_of_pod.get(involved_uid)
+        if job_uid is None or not record.note(seen.event, job_uid=job_uid):
+            self.early_events.setdefault(involved_uid, []).append((time.monotonic(), seen.event))

@@ -1,4 +1,4 @@
-"""Celery's doors: load by id, call one function, decide on the retry; and the sweepers of what was dropped."""
+"""Celery's doors: load by id, call one function, decide on the retry; and the sweepers of what was lost."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
