@@ -115,7 +115,7 @@ def _admit_job(body: Obj, namespace: str, field_validation: str) -> Admitted:
     spec = _defaulted_spec(job.get("spec", {}))
     causes = _job_causes(metadata, spec)
     _generate_labels(metadata, spec)
-    causes += _generated_causes(metadata, spec)
+    causes += _generated_causes(spec)
     if causes:
         raise errors.invalid("Job", "batch", metadata["name"], causes)
     warnings = [f'unknown field "{path}"' for path in unknown] if field_validation != "Ignore" else []
@@ -245,17 +245,27 @@ def _label_causes(labels: dict[str, str], path: str) -> list[Cause]:
     return causes
 
 
-def _generated_causes(metadata: Obj, spec: Obj) -> list[Cause]:
-    template = spec["template"]
-    causes = []
+def _selector_causes(spec: Obj) -> list[Cause]:
+    """A Job's own selector is refused unless it says that it wants one."""
     selector = (spec.get("selector") or {}).get("matchLabels", {})
-    if len(selector) > 1 and not spec.get("manualSelector"):
-        shown = json.dumps(spec["selector"], separators=(",", ":"), sort_keys=True)
-        causes.append(
-            Cause(
-                "FieldValueInvalid", f"Invalid value: {shown}: `selector` not auto-generated", "spec.selector"
-            )
+    if len(selector) <= 1 or spec.get("manualSelector"):
+        return []
+    labels = spec["template"]["metadata"].get("labels", {})
+    texts = [json.dumps(value, separators=(",", ":"), sort_keys=True) for value in (spec["selector"], labels)]
+    causes = [
+        Cause(
+            "FieldValueInvalid", f"Invalid value: {texts[0]}: `selector` not auto-generated", "spec.selector"
         )
+    ]
+    if not selector.items() <= labels.items():
+        message = f"Invalid value: {texts[1]}: `selector` does not match template `labels`"
+        causes.append(Cause("FieldValueInvalid", message, "spec.template.metadata.labels"))
+    return causes
+
+
+def _generated_causes(spec: Obj) -> list[Cause]:
+    template = spec["template"]
+    causes = _selector_causes(spec)
     causes += _label_causes(template["metadata"].get("labels", {}), "spec.template.labels")
     pod = template["spec"]
     if not pod.get("containers"):

@@ -23,7 +23,7 @@ ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"
 POLICIES = ("Foreground", "Background", "Orphan")
 # How long the garbage collector takes to act on what it sees.
-COLLECTION_DELAY_S = 0.01
+COLLECTION_DELAY_S = 0.02
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,8 @@ def bad_request(message: str) -> ApiError:
 
 
 def invalid(kind: str, group: str, name: str, causes: Sequence[Cause]) -> ApiError:
-    listed = [f"{cause.field}: {cause.message}" for cause in causes]
+    # The API server says the same thing once, however many causes say it.
+    listed = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
     summary = listed[0] if len(listed) == 1 else "[" + ", ".join(listed) + "]"
     qualified = f"{kind}.{group}" if group else kind
     details: dict[str, Any] = {"name": name, "group": group, "kind": kind}

@@ -5,7 +5,7 @@ from typing import Any
 
 from devcluster import admission, errors, schema
 from devcluster.errors import Cause
-from devcluster.objects import Obj, name_of
+from devcluster.objects import Obj, name_of, with_metadata
 from devcluster.resources import JOBS, PODS, Resource
 
 SERVER_METADATA = ("name", "namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp",
@@ -32,7 +32,7 @@ def updated(resource: Resource, before: Obj, wanted: Obj, subresource: str) -> O
     elif resource is PODS and after.get("spec") != before.get("spec"):
         _refuse_pod_change(before, after)
     if after.get("spec") != before.get("spec") and "generation" in metadata:
-        metadata["generation"] += 1
+        after = with_metadata(after, generation=metadata["generation"] + 1)
     return after
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from devcluster import admission, errors, patches, requests, selectors, updates
 from devcluster.cluster import Cluster
 from devcluster.deletion import DeleteOptions
-from devcluster.errors import ApiError
 from devcluster.objects import Obj, is_being_deleted, name_of, namespace_of, uid_of
 from devcluster.requests import Target
 from devcluster.resources import NAMESPACES
@@ -31,8 +30,8 @@ def existing(store: Store, target: Target) -> Obj:
 def create(store: Store, target: Target, body: Any, query: Mapping[str, str]) -> Answer:
     """Raises 404 for the namespace, 409 for the name, and what admission refuses."""
     admitted = admission.admit(target.resource, body, target.namespace, query.get("fieldValidation", "Warn"))
-    if target.resource.is_namespaced:
-        _check_namespace(store, target, name_of(admitted.obj))
+    if target.resource.is_namespaced and (store.get("namespaces", "", target.namespace) is None):
+        raise errors.not_found(NAMESPACES, target.namespace)
     plural = target.resource.plural
     if requests.is_dry_run(query):
         found = store.get(plural, target.namespace, name_of(admitted.obj))
@@ -40,19 +39,6 @@ def create(store: Store, target: Target, body: Any, query: Mapping[str, str]) ->
             raise errors.already_exists(target.resource, name_of(found), is_being_deleted(found))
         return Answer(admitted.obj, admitted.warnings)
     return Answer(store.create(plural, admitted.obj), admitted.warnings)
-
-
-def _check_namespace(store: Store, target: Target, name: str) -> None:
-    namespace = store.get("namespaces", "", target.namespace)
-    if namespace is None:
-        raise errors.not_found(NAMESPACES, target.namespace)
-    if is_being_deleted(namespace):
-        qualified = target.resource.qualified
-        message = (
-            f'{qualified} "{name}" is forbidden: unable to create new content in namespace '
-            f"{target.namespace} because it is being terminated"
-        )
-        raise ApiError(403, "Forbidden", message, {"name": name, "kind": target.resource.plural})
 
 
 def patch(store: Store, target: Target, media_type: str, patch_body: Any, query: Mapping[str, str]) -> Answer:
