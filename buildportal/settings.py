@@ -136,6 +136,13 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = True
 TASK_QUEUES = ("cancel", "sync", "logs", "default")
 CELERY_TASK_QUEUES = [Queue(name) for name in TASK_QUEUES]
 CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_ROUTES = {
+    "builds.tasks.carry_out_cancellation": {"queue": "cancel"},
+    "builds.tasks.sweep_cancellations": {"queue": "cancel"},
+    "builds.tasks.look_for_pods": {"queue": "default"},
+    "builds.tasks.reconcile": {"queue": "sync"},
+    "builds.tasks.capture_log": {"queue": "logs"},
+}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 3

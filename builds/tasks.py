@@ -76,7 +76,7 @@ def nudge_due(due: sync.Due) -> None:
 # --- Doors --------------------------------------------------------------------------------------------------
 
 
-@shared_task(queue="cancel")
+@shared_task
 def carry_out_cancellation(build_id: int) -> None:
     """One try; the sweeper comes back for what is not confirmed."""
     try:
@@ -85,7 +85,7 @@ def carry_out_cancellation(build_id: int) -> None:
         log.warning("cancellation not carried out yet", build_id=build_id, error=str(error))
 
 
-@shared_task(queue="cancel")
+@shared_task
 def look_for_pods(build_id: int) -> None:
     """Whether a cancelled build's pods are gone by now."""
     try:
@@ -94,7 +94,7 @@ def look_for_pods(build_id: int) -> None:
         log.warning("pods not looked for", build_id=build_id, error=str(error))
 
 
-@shared_task(queue="logs")
+@shared_task
 def capture_log(build_id: int) -> None:
     """Read and store a build's log: while it runs, and after its end until nothing more can come."""
     build = Build.objects.filter(pk=build_id).first()
@@ -109,7 +109,7 @@ def capture_log(build_id: int) -> None:
         logs.due_again(build, reading)
 
 
-@shared_task(queue="sync")
+@shared_task
 def reconcile() -> None:
     """List every namespace and put right what the watch has missed."""
     with only_one("reconcile", for_s=120) as is_mine:
@@ -131,7 +131,7 @@ def _send(task: Task, build_ids: Iterable[int], **options: Any) -> None:
         task.apply_async((build_id,), **options)
 
 
-@shared_task(queue="cancel")
+@shared_task
 def sweep_cancellations() -> None:
     """Wishes that nobody is at: the message was lost, the worker died, the cluster was away."""
     _send(
@@ -145,7 +145,7 @@ def sweep_cancellations() -> None:
     )
 
 
-@shared_task(queue="default")
+@shared_task
 def sweep_cleanups() -> None:
     """Cancelled builds whose pods were still ending, and idempotency keys that are over a day old."""
     _send(
@@ -158,7 +158,7 @@ def sweep_cleanups() -> None:
     IdempotentRequest.objects.forget_old()
 
 
-@shared_task(queue="default")
+@shared_task
 def sweep_logs() -> None:
     """Logs of running builds, and of finished ones whose last reading is still due."""
     running = Build.objects.filter(status__in=(Status.RUNNING, Status.CANCELLING)).values_list(
@@ -170,7 +170,7 @@ def sweep_logs() -> None:
     )
 
 
-@shared_task(queue="default")
+@shared_task
 def sweep_outbox() -> None:
     """Deliver what is due, one sender at a time so that the sink sees one build's events in order."""
     with only_one("outbox", for_s=_DELIVERIES * settings.EVENT_SINK_TIMEOUT_S) as is_mine:

@@ -2,12 +2,15 @@
 
 import atexit
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import django
 import pytest
 
+from builds.kube import Cluster, ClusterConfig
 from tests import surroundings
+from tests.cluster import DevCluster
 from tests.valkey import Valkey
 
 # Django reads the environment when it is first imported for real, so this stands before everything else.
@@ -52,6 +55,22 @@ def process_environment(transactional_db: None, tmp_path: Path) -> dict[str, str
         "DATABASE_URL": surroundings.database_url_of(connections.settings["default"]),
         "STATE_DIR": str(tmp_path),
     }
+
+
+@pytest.fixture(scope="session")
+def devcluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevCluster]:
+    """A stand-in cluster for all tests of this process: take names of your own, and leave it running."""
+    cluster = DevCluster.start(tmp_path_factory.mktemp("cluster"))
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def gateway(devcluster: DevCluster) -> Iterator[Cluster]:
+    """The portal's gateway to that cluster."""
+    gateway = Cluster.connect(ClusterConfig(mode="kubeconfig", kubeconfig=devcluster.kubeconfig))
+    yield gateway
+    gateway.close()
 
 
 # --- People and builds --------------------------------------------------------------------------------------
