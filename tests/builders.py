@@ -1,4 +1,4 @@
-"""Rows for tests, whole and consistent for any status; what a test cares about is given, the rest is made up."""
+"""Rows for tests, consistent for any status; what a test cares about is given, the rest is made up."""
 
 import itertools
 import uuid
@@ -59,7 +59,7 @@ def job_json(name: str, uid: str | None, status: Status) -> dict[str, Any]:
         Status.FAILED: ("terminated", "Failed", 1),
     }.get(status, ("running", "Running", None))
     container = {"name": "kaniko", "state": state, "reason": None, "exit_code": exit_code, "restarts": 0}
-    pod = {"name": f"{name}-x7k2p", "phase": phase, "node": "node-1", "reason": None, "containers": [container]}
+    pod = {"name": f"{name}-x7k2p", "phase": phase, "node": "node-1", "reason": None}
     return {
         "name": name,
         "uid": uid,
@@ -67,5 +67,5 @@ def job_json(name: str, uid: str | None, status: Status) -> dict[str, Any]:
         "succeeded": int(phase == "Succeeded"),
         "failed": int(phase == "Failed"),
         "conditions": [],
-        "pods": [pod],
+        "pods": [pod | {"containers": [container]}],
     }

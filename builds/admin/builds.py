@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from builds import actions
@@ -20,9 +21,9 @@ from builds.actions import CancelAnswer, CancelOutcome
 from builds.admin.readonly import ReadOnly, ReadOnlyAdmin
 from builds.admin.records import pretty_json
 from builds.models import Access, Build, BuildEvent
-from builds.states import CANCELLABLE, Status
+from builds.states import CANCELLABLE, Reason, Status
 from builds.templatetags.foreign_text import harmless
-from builds.templatetags.moments import elapsed
+from builds.templatetags.moments import clock, elapsed
 from builds.templatetags.wording import reason_label, status_badge, status_label
 
 CANCEL_AT_ONCE = 100
@@ -76,15 +77,32 @@ class NamespaceFilter(admin.SimpleListFilter):
         return queryset.filter(namespace=self.value()) if self.value() else queryset
 
 
+class ReasonFilter(admin.SimpleListFilter):
+    """The status reasons in the words of the badges."""
+
+    title = "reason"
+    parameter_name = "status_reason"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
+        return [(reason.value, reason_label(reason)) for reason in Reason]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Build]) -> QuerySet[Build]:
+        return queryset.filter(status_reason=self.value()) if self.value() else queryset
+
+
 class BuildEventInline(ReadOnly, admin.TabularInline):
     """The history under its build."""
 
     model = BuildEvent
     verbose_name_plural = "history"
     ordering = ("timestamp", "pk")
-    fields = ["timestamp", "what", "message_text", "source", "actor", "count"]
-    readonly_fields = ["what", "message_text"]
+    fields = ["at", "what", "message_text", "source", "actor", "count"]
+    readonly_fields = ["at", "what", "message_text"]
     extra = 0
+
+    @admin.display(description="When")
+    def at(self, event: BuildEvent) -> SafeString | str:
+        return clock(event.timestamp)
 
     @admin.display(description="What")
     def what(self, event: BuildEvent) -> SafeString | str:
@@ -95,22 +113,25 @@ class BuildEventInline(ReadOnly, admin.TabularInline):
         return harmless(event.message)
 
 
+_TIMES = ("created", "started", "ended", "seen", "gone")
+
+
 class BuildAdmin(ReadOnlyAdmin):
     """The list, one build, and the way to cancel: choose, read, say why, see what came of it."""
 
-    list_display = ["name_text", "badge", "reason", "third_party_id", "parser_id", "created_at", "took"]
-    list_filter = ["status", "status_reason", "created_at", NamespaceFilter]
+    list_display = ["name_text", "badge", "third_party_id", "parser_id", "created", "took"]
+    list_filter = ["status", ReasonFilter, "created_at", NamespaceFilter]
     search_fields = ["name", "=uid", "third_party_id", "parser_id", "=correlation_id"]
     search_help_text = "Name, customer, parser, or exactly: uid, correlation id"
     ordering = ("-created_at", "-pk")
     actions = ["cancel_chosen"]
     inlines = [BuildEventInline]
-    readonly_fields = ["name_text", "badge", "reason", "took", "error_text", "image_text", "job_text"]
+    readonly_fields = ["name_text", "badge", "took", "error_text", "image_text", "job_text", *_TIMES]
     fieldsets = [
-        (None, {"fields": ["name_text", "badge", "reason", "error_text", "error_code", "error_exit_code"]}),
+        (None, {"fields": ["name_text", "badge", "error_text", "error_code", "error_exit_code"]}),
         ("Whose", {"fields": ["third_party_id", "parser_id", "image_text", "correlation_id"]}),
-        ("When", {"fields": ["created_at", "started_at", "completed_at", "took"]}),
-        ("In the cluster", {"fields": ["namespace", "uid", "observed_at", "gone_at", "job_text"]}),
+        ("When", {"fields": ["created", "started", "ended", "took"]}),
+        ("In the cluster", {"fields": ["namespace", "uid", "seen", "gone", "job_text"]}),
     ]
 
     # --- Columns ---
@@ -121,11 +142,30 @@ class BuildAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Status")
     def badge(self, build: Build) -> SafeString:
-        return status_badge(build.status)
+        if build.status_reason is None:
+            return status_badge(build.status)
+        reason = reason_label(build.status_reason)
+        return format_html('{}<span class="status-reason">{}</span>', status_badge(build.status), reason)
 
-    @admin.display(description="Why")
-    def reason(self, build: Build) -> str:
-        return reason_label(build.status_reason) or "\N{EN DASH}"
+    @admin.display(description="Created")
+    def created(self, build: Build) -> SafeString | str:
+        return clock(build.created_at)
+
+    @admin.display(description="Started")
+    def started(self, build: Build) -> SafeString | str:
+        return clock(build.started_at)
+
+    @admin.display(description="Ended")
+    def ended(self, build: Build) -> SafeString | str:
+        return clock(build.completed_at)
+
+    @admin.display(description="Last change seen")
+    def seen(self, build: Build) -> SafeString | str:
+        return clock(build.observed_at)
+
+    @admin.display(description="Job gone")
+    def gone(self, build: Build) -> SafeString | str:
+        return clock(build.gone_at)
 
     @admin.display(description="Duration")
     def took(self, build: Build) -> SafeString | str:
@@ -178,7 +218,6 @@ class BuildAdmin(ReadOnlyAdmin):
             **self.admin_site.each_context(request),
             "title": "Cancel builds",
             "opts": self.opts,
-            "media": self.media,
             "form": form,
             "chosen": chosen,
             "to_cancel": [build for build in chosen if build.status in CANCELLABLE],
@@ -211,7 +250,6 @@ class BuildAdmin(ReadOnlyAdmin):
             **self.admin_site.each_context(request),
             "title": "What came of it",
             "opts": self.opts,
-            "media": self.media,
             "results": results,
             "reason": reason,
         }

@@ -27,6 +27,3 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
     list_max_show_all = 200
     # A sort by a column without an index would read and sort the whole table.
     sortable_by: tuple[str, ...] = ()
-
-    class Media:
-        css = {"all": ["portal/badges.css", "portal/admin.css"]}

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from builds.admin.readonly import ReadOnlyAdmin
 from builds.models import BuildEvent, NamespaceSync, OutgoingEvent
 from builds.templatetags.foreign_text import harmless
+from builds.templatetags.moments import clock
 from builds.templatetags.wording import status_badge
 
 
@@ -27,7 +28,7 @@ def build_link(row: BuildEvent | OutgoingEvent) -> SafeString:
 class BuildEventAdmin(ReadOnlyAdmin):
     """Every change of every build."""
 
-    list_display = ["timestamp", "build_name", "what", "message_text", "source", "actor"]
+    list_display = ["at", "build_name", "what", "message_text", "source", "actor"]
     list_filter = ["type", "to_status", "timestamp"]
     search_fields = ["build__name", "actor", "correlation_id"]
     search_help_text = "Name of the build, person or token, correlation id"
@@ -35,7 +36,7 @@ class BuildEventAdmin(ReadOnlyAdmin):
     ordering = ("-pk",)
     fields = [
         "build_name",
-        "timestamp",
+        "at",
         "what",
         "from_status",
         "message_text",
@@ -45,13 +46,17 @@ class BuildEventAdmin(ReadOnlyAdmin):
         "correlation_id",
         "cluster_uid",
     ]
-    readonly_fields = ["build_name", "what", "message_text"]
+    readonly_fields = ["build_name", "at", "what", "message_text"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BuildEvent]:
         events: QuerySet[BuildEvent] = (
             super().get_queryset(request).select_related("build").defer("build__job")
         )
         return events
+
+    @admin.display(description="When")
+    def at(self, event: BuildEvent) -> SafeString | str:
+        return clock(event.timestamp)
 
     @admin.display(description="Build")
     def build_name(self, event: BuildEvent) -> SafeString:

@@ -115,7 +115,6 @@ class ApiTokenAdmin(ReadOnlyAdmin):
             **self.admin_site.each_context(request),
             "title": "Issue an API token",
             "opts": self.opts,
-            "media": self.media,
             "form": form,
         }
         template = "admin/builds/apitoken/issue.html"

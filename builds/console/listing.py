@@ -95,11 +95,7 @@ def build_list(params: QueryDict) -> BuildList:
         errors.append("The window must be one of: " + ", ".join(WINDOWS) + ".")
     asked = BuildFilter(data, queryset=Build.objects.newest_first())
     if not asked.form.is_valid():
-        errors += [
-            f"{name.replace('_', ' ')}: {message}"
-            for name, found in asked.form.errors.items()
-            for message in found
-        ]
+        errors += [f"{name} {message}." for name, found in asked.form.errors.items() for message in found]
     if errors:
         return BuildList(params=params, errors=errors)
     matching = asked.qs
