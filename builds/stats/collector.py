@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 import structlog
-from celery import Celery, Task
+from celery import Celery
 from django.conf import settings
 from kombu import Connection, Consumer
 from kombu.exceptions import KombuError
@@ -29,6 +29,8 @@ CENSUS_INTERVAL_S = 6.0
 WORTH_ASKING_S = 5.0
 # One heartbeat and a bit: before that, "no worker" may mean "not heard yet".
 SETTLING_S = 2.5
+# Three heartbeats missed by everybody: there is no worker, or the connection is dead without a word.
+LONGEST_SILENCE_S = 6.0
 OFFLINE_LISTED_S = 600.0
 LONGEST_PAUSE_S = 5.0
 LONGEST_WRITE_INTERVAL_S = 1.0
@@ -66,7 +68,7 @@ class _Outage:
 class Collector:
     """Three loops, for each the broker may come and go. Any number of collectors may run at once."""
 
-    def __init__(self, app: "Celery[Task[Any, Any]]", stop: threading.Event) -> None:
+    def __init__(self, app: "Celery[Any]", stop: threading.Event) -> None:
         self._app = app
         self._stop = stop
         self._book = WorkerBook(lost_s=settings.WORKER_LOST_S, forgotten_s=OFFLINE_LISTED_S)
@@ -103,7 +105,7 @@ class Collector:
     # --- Listening ------------------------------------------------------------------------------------------
 
     def _listen(self, outage: _Outage) -> None:
-        """Hear events over one connection until it breaks, or is silent for so long that it may be dead."""
+        """Hear events over one connection until it breaks, or is so long silent that it may be dead."""
         with self._connected() as connection:
             receiver = self._app.events.Receiver(
                 connection,
@@ -117,10 +119,11 @@ class Collector:
             (consumer,) = receiver.get_consumers(partial(Consumer, channel), channel)
             with consumer:
                 receiver.wakeup_workers(channel=channel)
-                outage.is_over()
-                self._heard_since = last_event = time.monotonic()
-                self._book.began_listening(last_event)
-                while not self._stop.is_set() and time.monotonic() - last_event < settings.WORKER_LOST_S:
+                last_event = time.monotonic()
+                if outage.is_over() or self._heard_since is None:
+                    self._heard_since = last_event
+                    self._book.began_listening(last_event)
+                while not self._stop.is_set() and time.monotonic() - last_event < LONGEST_SILENCE_S:
                     try:
                         connection.drain_events(timeout=POLL_S)
                     except TimeoutError:
