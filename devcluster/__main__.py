@@ -13,6 +13,7 @@ from aiohttp import web
 
 from devcluster import credentials, discovery
 from devcluster.cluster import open_cluster
+from devcluster.demo import Demo
 from devcluster.server import Server
 
 SHUTDOWN_S = 1.0
@@ -62,6 +63,8 @@ async def serve(arguments: argparse.Namespace) -> None:
     port = listener.getsockname()[1]
     cluster = open_cluster(state_dir)
     cluster.start()
+    if arguments.demo:
+        Demo(cluster, arguments.demo_rate).start()
     server = Server(cluster, keys)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

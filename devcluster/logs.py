@@ -10,6 +10,7 @@ from devcluster.logtexts import Record
 from devcluster.objects import Obj, name_of, uid_of
 from devcluster.podstates import PodState, Run
 from devcluster.pods import Kubelet
+from devcluster.stories import Facts
 
 WAITING_TEXTS = {
     "ErrImagePull": "image can't be pulled",
@@ -41,8 +42,18 @@ class Source:
         script = sim.container_script(self.pod, self.container, self.run.is_init)
         if self.state.lost_at is not None:
             until = min(until, self.state.lost_at)
+        return logtexts.written(script, self.run, self._facts(), until)
+
+    def _facts(self) -> Facts:
+        containers = (*self.pod["spec"].get("initContainers", []), *self.pod["spec"]["containers"])
+        arguments = next(c.get("args", []) for c in containers if c["name"] == self.container)
+        said = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
         index = self.state.runs[self.container].index(self.run)
-        return logtexts.written(script, self.run, f"{uid_of(self.pod)}/{self.container}/{index}", until)
+        return Facts(
+            destination=said.get("--destination", "registry.local/image:latest"),
+            context=said.get("--context", "dir:///workspace"),
+            seed=f"{uid_of(self.pod)}/{self.container}/{index}",
+        )
 
 
 def options(name: str, query: Mapping[str, str]) -> LogOptions:

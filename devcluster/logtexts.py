@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from devcluster import stories
 from devcluster.podstates import Run
 from devcluster.sim import ContainerScript
+from devcluster.stories import Facts
 
 # The container runtime cuts longer lines into several records (CRI).
 RECORD_LIMIT_BYTES = 16 * 1024
@@ -33,11 +35,11 @@ class Record:
     data: bytes
 
 
-def planned(script: ContainerScript, run: Run, seed: str) -> list[Record]:
+def planned(script: ContainerScript, run: Run, facts: Facts) -> list[Record]:
     """What the run would write if it ran to its planned end: spread evenly, the last word at the end."""
-    lines = _lines(script, run, seed)
+    lines = _lines(script, run, facts)
     planned_s = script.run_s
-    gap_s = planned_s / len(lines) if lines else 0.0
+    gap_s = planned_s / script.log_share / len(lines) if lines else 0.0
     records: list[Record] = []
     for index, line in enumerate(lines):
         at_s = index * gap_s
@@ -48,10 +50,10 @@ def planned(script: ContainerScript, run: Run, seed: str) -> list[Record]:
     return records
 
 
-def written(script: ContainerScript, run: Run, seed: str, until: float) -> list[Record]:
+def written(script: ContainerScript, run: Run, facts: Facts, until: float) -> list[Record]:
     """What stands in the log at a time."""
     end = until if run.stopped_at is None else min(until, run.stopped_at)
-    return [record for record in planned(script, run, seed) if record.at <= end]
+    return [record for record in planned(script, run, facts) if record.at <= end]
 
 
 def _records(at: float, line: bytes) -> list[Record]:
@@ -74,13 +76,14 @@ def _final_lines(script: ContainerScript, run: Run) -> list[bytes]:
     return final
 
 
-def _lines(script: ContainerScript, run: Run, seed: str) -> Sequence["bytes | _Timed"]:
+def _lines(script: ContainerScript, run: Run, facts: Facts) -> Sequence["bytes | _Timed"]:
     if script.log_text is not None:
         return [line.encode() for line in script.log_text.splitlines()]
     if script.log_story:
-        from devcluster import stories
-
-        return [_Timed(line) for line in stories.lines(script.log_story, seed, bool(run.exit_code))]
+        language = script.log_story.partition("/")[0]
+        # A run that ends well tells so, whatever its predecessor ended with.
+        story = script.log_story if run.exit_code else f"{language}/ok"
+        return [_Timed(line) for line in stories.lines(story, facts)]
     style = STYLES.get(script.log_style, _plain)
     return [style(index) for index in range(script.log_lines)]
 
@@ -117,7 +120,7 @@ def _utf8(index: int) -> bytes:
     return f"Zeile {index}: größer, 日本語, 🚀".encode()
 
 
-def _carriage_return(index: int) -> bytes:
+def _carriage_return(_: int) -> bytes:
     return b"\r".join(f"progress {share} %".encode() for share in range(0, 101, 25))
 
 

@@ -33,7 +33,9 @@ class ContainerScript:
     log_lines: int
     log_line_bytes: int
     log_style: str
+    # A story of the module stories, and how much of it is told before the run ends.
     log_story: str
+    log_share: float
     log_text: str | None
     log_final: str
     term_s: float
@@ -115,6 +117,7 @@ def container_script(pod: Obj, container: str, is_init: bool = False) -> Contain
         log_line_bytes=_integer(pod, "log-line-bytes", 0, container),
         log_style=_annotation(pod, "log-style", container) or "kaniko",
         log_story=_annotation(pod, "log-story", container) or "",
+        log_share=max(0.01, _seconds(pod, "log-share", 1.0, container)),
         log_text=_annotation(pod, "log-text", container),
         log_final=_annotation(pod, "log-final", container) or "",
         term_s=_seconds(pod, "term-seconds", 0.2, container),
