@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from builds.kube.cluster import Cluster
@@ -101,6 +101,7 @@ class View:
         self._jobs: dict[str, JobSnapshot] = {}
         self._pods: dict[str, dict[str, PodSnapshot]] = {}
         self._job_of_pod: dict[str, str] = {}
+        self._pods_version: dict[str, int] = {}
         self._version = 0
         self._list_is_due = False
         self._pods_are_listed = False
@@ -138,10 +139,11 @@ class View:
     def _relisted(self, resource: str, seen: Relisted[Any]) -> Iterator[Change]:
         if resource == JOBS.name:
             self._jobs = {job.uid: job for job in seen.items}
+            self._pods_version = {uid: at for uid, at in self._pods_version.items() if uid in self._jobs}
             self._version = seen.version
             self._list_is_due = True
         elif resource == PODS.name:
-            yield from self._pods_relisted(seen.items)
+            yield from self._pods_relisted(seen.items, seen.version)
             self._pods_are_listed = True
         else:
             for event in seen.items:
@@ -155,7 +157,7 @@ class View:
             while self._early_events:
                 yield from self._event(self._early_events.popleft())
 
-    def _pods_relisted(self, pods: tuple[PodSnapshot, ...]) -> Iterator[Change]:
+    def _pods_relisted(self, pods: tuple[PodSnapshot, ...], version: int) -> Iterator[Change]:
         """Pods that vanished unseen are told like those that were seen to go, Jobs whose pods differ as
         changed.
         """
@@ -171,7 +173,10 @@ class View:
                 if job_uid not in self._jobs and pod.uid not in left:
                     yield PodGone(self._namespace, job_uid, pod, len(left))
         for uid, job in self._jobs.items():
-            if self._pods.get(uid, {}) != before.get(uid, {}):
+            now, then = self._pods.get(uid, {}), before.get(uid, {})
+            if then.keys() - now.keys():
+                self._pods_version[uid] = version
+            if now != then:
                 yield JobChanged(self._joined(job))
 
     def _job_altered(self, seen: Altered[JobSnapshot]) -> Iterator[Change]:
@@ -179,6 +184,7 @@ class View:
         if seen.kind == "DELETED":
             self._jobs.pop(job.uid, None)
             yield JobGone(self._joined(job))
+            self._pods_version.pop(job.uid, None)
             return
         self._jobs[job.uid] = job
         if self._has_listed:
@@ -193,6 +199,7 @@ class View:
             if pod.job_uid not in self._jobs:
                 yield PodGone(self._namespace, pod.job_uid, pod, left)
                 return
+            self._pods_version[pod.job_uid] = pod.version
         else:
             self._keep(pod)
         job = self._jobs.get(pod.job_uid)
@@ -217,7 +224,8 @@ class View:
             self._held.setdefault(uid, []).append(event)
 
     def _joined(self, job: JobSnapshot) -> JobSnapshot:
-        return job.with_pods(self._pods.get(job.uid, {}).values())
+        pods = self._pods.get(job.uid, {}).values()
+        return replace(job.with_pods(pods), pods_version=self._pods_version.get(job.uid, 0))
 
     def _keep(self, pod: PodSnapshot) -> None:
         if pod.job_uid is not None:

@@ -107,6 +107,8 @@ class JobSnapshot:
     containers: tuple[ContainerSpec, ...]
     pods: tuple[PodSnapshot, ...]
     """Ordered by (created_at, name)."""
+    pods_version: int = 0
+    """Of the last removal of one of its pods that was seen by a watch; 0 if none was."""
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of that type if it holds, else None."""
@@ -118,8 +120,8 @@ class JobSnapshot:
 
     @property
     def version_seen(self) -> int:
-        """The newest version among the Job and its pods: grows with everything that was seen to change."""
-        return max([self.version, *(pod.version for pod in self.pods)])
+        """The newest version among the Job, its pods and their removal: grows with every change seen."""
+        return max([self.version, self.pods_version, *(pod.version for pod in self.pods)])
 
 
 @dataclass(frozen=True, slots=True)

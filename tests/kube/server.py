@@ -67,16 +67,21 @@ class Server:
             one.path.endswith(path_ends) and query.items() <= one.query.items() for one in self.requests
         )
 
-    def kubeconfig(self, folder: Path, *, user: dict[str, Any] | None = None, **cluster: Any) -> Path:
+    def kubeconfig(
+        self, folder: Path, *, user: dict[str, Any] | None = None, authority: Path | None = None
+    ) -> Path:
         """A kubeconfig for this server, written into `folder`."""
         path = folder / "kubeconfig.yaml"
         named = {"cluster": "test", "user": "test"}
+        cluster = {"server": self.url}
+        if authority is not None:
+            cluster["certificate-authority"] = str(authority)
         content = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "test",
             "contexts": [{"name": "test", "context": named}],
-            "clusters": [{"name": "test", "cluster": {"server": self.url, **cluster}}],
+            "clusters": [{"name": "test", "cluster": cluster}],
             "users": [{"name": "test", "user": user or {"token": "a-token"}}],
         }
         path.write_text(yaml.safe_dump(content), encoding="utf-8")
