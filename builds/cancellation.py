@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q, QuerySet
 
 from builds import facts, logs, record
 from builds.kube import Cluster, ClusterError, Conflict, JobSnapshot, NotFound
@@ -13,8 +13,9 @@ from builds.states import FINISHED, Status
 
 log = structlog.get_logger(__name__)
 
-# While one worker is at it the sweeper hands it to no other; a killed worker's work is free again after this.
-LEASE = timedelta(seconds=8)
+# While one worker is at it no other is; longer than a silent cluster's timeouts. A killed worker's wish is
+# free again after this.
+LEASE = timedelta(seconds=12)
 _LONGEST_PAUSE_S = 4
 # A Job that changes between every reading and its deletion is left to the next try.
 _READINGS = 5
@@ -22,28 +23,43 @@ _READINGS = 5
 _LONGEST_LOOK_S = 60
 
 
+def take(build_id: int) -> bool:
+    """Claim the next try at the wish; False if another worker is at it, or there is nothing left to do."""
+    now = datetime.now(UTC)
+    is_free = Q(tries=0) | Q(next_try_at__lte=now)
+    return bool(_open_wish(build_id).filter(is_free).update(tries=F("tries") + 1, next_try_at=now + LEASE))
+
+
+def postpone(build_id: int, error: ClusterError) -> None:
+    """Note why a try failed, and give the wish back for the next one, soon at first."""
+    wish = _open_wish(build_id).first()
+    if wish is not None:
+        pause = timedelta(seconds=min(2 ** min(wish.tries, 4) / 2, _LONGEST_PAUSE_S))
+        _open_wish(build_id).update(
+            next_try_at=datetime.now(UTC) + pause, last_error=facts.storable(str(error))
+        )
+
+
 def carry_out(build_id: int, cluster: Cluster) -> Build | None:
     """One try at the wish; None if there is no such build, else the build as it stands afterwards.
 
-    Idempotent, and safe beside another try of the same wish. A cluster error is noted with the wish, and
-    raised; the sweeper tries again.
+    Idempotent, and safe beside another try of the same wish. Raises ClusterError: nothing is concluded, and
+    what was done so far stands.
     """
     build = Build.objects.select_related("cancellation").filter(pk=build_id).first()
     if build is None or build.status != Status.CANCELLING:
         return build
-    wish = build.cancellation
-    wishes = Cancellation.objects.filter(pk=wish.pk, confirmed_at__isnull=True)
-    wishes.update(tries=F("tries") + 1, next_try_at=datetime.now(UTC) + LEASE)
-    try:
-        _delete(build, wish, cluster)
-    except ClusterError as error:
-        pause = timedelta(seconds=min(2 ** min(wish.tries, 4) / 2, _LONGEST_PAUSE_S))
-        wishes.update(next_try_at=datetime.now(UTC) + pause, last_error=facts.storable(str(error)))
-        raise
+    _delete(build, build.cancellation, cluster)
     if build.status == Status.CANCELLING:
         # Held by a finalizer, or busy: not an error, and not yet gone.
-        wishes.update(next_try_at=datetime.now(UTC) + timedelta(seconds=1))
+        _open_wish(build_id).update(next_try_at=datetime.now(UTC) + timedelta(seconds=1))
     return build
+
+
+def _open_wish(build_id: int) -> QuerySet[Cancellation]:
+    return Cancellation.objects.filter(
+        build=build_id, build__status=Status.CANCELLING, confirmed_at__isnull=True
+    )
 
 
 def _delete(build: Build, wish: Cancellation, cluster: Cluster) -> None:

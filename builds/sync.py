@@ -186,6 +186,13 @@ def note_failure(namespace: str, error: ClusterError | WrongCluster) -> None:
     )
 
 
+def _note_life(namespace: str) -> None:
+    """The watch is connected: what it has told is all there is to know."""
+    now = datetime.now(UTC)
+    if not NamespaceSync.objects.filter(namespace=namespace).update(watched_at=now):
+        NamespaceSync.objects.update_or_create(namespace=namespace, defaults={"watched_at": now})
+
+
 def follow(cluster: Cluster, namespace: str, *, stop: threading.Event) -> Iterator[Due]:
     """Record what the watch of a namespace tells, until `stop` is set; yields what became due.
 
@@ -208,6 +215,7 @@ class _Follower:
         self.job_of_pod: OrderedDict[str, str] = OrderedDict()
         self.early_events: dict[str, list[tuple[float, EventSnapshot]]] = {}
         self.unconfirmed_deletions: dict[str, JobSnapshot] = {}
+        self.troubled: set[str] = set()
 
     def take(self, change: kube.Change) -> Due:
         due = Due()
@@ -232,17 +240,24 @@ class _Follower:
             case kube.EventSeen():
                 self._place(change)
             case kube.Trouble():
-                log.warning("watch in trouble", what=change.what, error=str(change.error))
-                note_failure(self.namespace, change.error)
+                self._note_trouble(change)
             case kube.Heartbeat():
                 self._beat(due, is_connected=change.connected)
         return due
 
+    def _note_trouble(self, trouble: kube.Trouble) -> None:
+        """One line in the log per outage and watch: it is tried again for as long as it takes."""
+        if trouble.what not in self.troubled:
+            self.troubled.add(trouble.what)
+            log.warning("watch in trouble", what=trouble.what, error=str(trouble.error))
+        note_failure(self.namespace, trouble.error)
+
     def _beat(self, due: Due, *, is_connected: bool) -> None:
         if is_connected:
-            NamespaceSync.objects.update_or_create(
-                namespace=self.namespace, defaults={"watched_at": datetime.now(UTC)}
-            )
+            if self.troubled:
+                log.info("watch is back", namespace=self.namespace)
+                self.troubled.clear()
+            _note_life(self.namespace)
         for job in list(self.unconfirmed_deletions.values()):
             self._deleted(job, due)
         oldest = time.monotonic() - _EVENT_PATIENCE_S

@@ -79,9 +79,12 @@ def nudge_due(due: sync.Due) -> None:
 @shared_task
 def carry_out_cancellation(build_id: int) -> None:
     """One try; the sweeper comes back for what is not confirmed."""
+    if not cancellation.take(build_id):
+        return
     try:
         cancellation.carry_out(build_id, cluster())
     except ClusterError as error:
+        cancellation.postpone(build_id, error)
         log.warning("cancellation not carried out yet", build_id=build_id, error=str(error))
 
 
@@ -134,27 +137,19 @@ def _send(task: Task, build_ids: Iterable[int], **options: Any) -> None:
 @shared_task
 def sweep_cancellations() -> None:
     """Wishes that nobody is at: the message was lost, the worker died, the cluster was away."""
-    _send(
-        carry_out_cancellation,
-        Cancellation.objects.filter(
-            confirmed_at__isnull=True, next_try_at__lte=datetime.now(UTC), build__status=Status.CANCELLING
-        )
-        .order_by("next_try_at")
-        .values_list("build_id", flat=True)[:_HANDFUL],
-        expires=settings.SWEEP_INTERVAL_S * 2,
-    )
+    due = Cancellation.objects.filter(
+        confirmed_at__isnull=True, next_try_at__lte=datetime.now(UTC), build__status=Status.CANCELLING
+    ).order_by("next_try_at")
+    left = due.values_list("build_id", flat=True)[:_HANDFUL]
+    _send(carry_out_cancellation, left, expires=settings.SWEEP_INTERVAL_S * 2)
 
 
 @shared_task
 def sweep_cleanups() -> None:
     """Cancelled builds whose pods were still ending, and idempotency keys that are over a day old."""
-    _send(
-        look_for_pods,
-        Cancellation.objects.filter(next_look_at__lte=datetime.now(UTC))
-        .order_by("next_look_at")
-        .values_list("build_id", flat=True)[:_HANDFUL],
-        expires=settings.SWEEP_INTERVAL_S * 2,
-    )
+    due = Cancellation.objects.filter(next_look_at__lte=datetime.now(UTC)).order_by("next_look_at")
+    left = due.values_list("build_id", flat=True)[:_HANDFUL]
+    _send(look_for_pods, left, expires=settings.SWEEP_INTERVAL_S * 2)
     IdempotentRequest.objects.forget_old()
 
 

@@ -222,8 +222,9 @@ def test_an_unreachable_cluster_concludes_nothing(
             raise ClusterUnreachable("cannot get jobs: connection refused")
 
     wish(running)
-    with pytest.raises(ClusterUnreachable):
+    with pytest.raises(ClusterUnreachable) as unreachable:
         cancellation.carry_out(running.pk, Unreachable(gateway._transport, gateway._config))
+    cancellation.postpone(running.pk, unreachable.value)
     running.refresh_from_db()
     assert running.status == Status.CANCELLING
     assert "refused" in running.cancellation.last_error
@@ -304,3 +305,19 @@ def test_of_twenty_concurrent_calls_one_starts_it(gateway: Cluster, running: Bui
         thread.join(30)
     assert sorted(outcome.value for outcome in outcomes) == ["already_cancelling"] * 19 + ["started"]
     assert BuildEvent.objects.filter(build=running, to_status=Status.CANCELLING).count() == 1
+
+
+def test_one_worker_at_a_time(running: Build) -> None:
+    wish(running)
+    assert cancellation.take(running.pk), "a fresh wish is free at once"
+    assert not cancellation.take(running.pk), "until the lease is over"
+    cancellation.postpone(running.pk, ClusterUnreachable("no connection"))
+    running.cancellation.refresh_from_db()
+    assert running.cancellation.next_try_at < running.cancellation.requested_at + cancellation.LEASE
+
+
+def test_there_is_nothing_to_take_without_an_open_wish(gateway: Cluster, running: Build) -> None:
+    assert not cancellation.take(running.pk)
+    wish(running)
+    cancellation.carry_out(running.pk, gateway)
+    assert not cancellation.take(running.pk)
