@@ -36,19 +36,20 @@ def connect(tmp_path: Path) -> Iterator[Connect]:
 
 
 class Reader:
-    """Follows namespace `builds` in a thread of its own and keeps what it is told."""
+    """Follows a namespace in a thread of its own and keeps what it is told."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, namespace: str = "builds") -> None:
         self.changes: list[Change] = []
         self.error: BaseException | None = None
         self._stop = threading.Event()
         self._cluster = cluster
+        self._namespace = namespace
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         try:
-            for change in follow(self._cluster, "builds", stop=self._stop, heartbeat_s=0.05):
+            for change in follow(self._cluster, self._namespace, stop=self._stop, heartbeat_s=0.05):
                 self.changes.append(change)
         except BaseException as error:
             self.error = error
@@ -86,12 +87,12 @@ class Reader:
 
 
 @pytest.fixture
-def reader() -> Iterator[Callable[[Cluster], Reader]]:
-    """`reader(cluster)` follows until the test ends."""
+def reader() -> Iterator[Callable[..., Reader]]:
+    """`reader(cluster)` follows namespace `builds`, or another, until the test ends."""
     readers: list[Reader] = []
 
-    def reading(cluster: Cluster) -> Reader:
-        readers.append(Reader(cluster))
+    def reading(cluster: Cluster, namespace: str = "builds") -> Reader:
+        readers.append(Reader(cluster, namespace))
         return readers[-1]
 
     yield reading

@@ -93,6 +93,11 @@ class Api(ScriptedServer):
         """An open watch on which nothing happens."""
         return Answer(chunks=held_open(self))
 
+    def says(
+        self, *lines: bytes, ends: bool = False, breaks_off: bool = False
+    ) -> Callable[[Request], Answer]:
+        """A watch with these lines, after Jobs and pods have been listed; it stays open unless it `ends`."""
+
         def lines_in_time() -> Iterator[bytes]:
             while not (self.watches("jobs") and self.watches("pods")) and not self.closing.wait(0.01):
                 pass
