@@ -7,7 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
-from django_htmx.http import HTMX_STOP_POLLING
+from django_htmx.http import HTMX_STOP_POLLING, HttpResponseClientRedirect
 
 from builds import actions
 from builds.actions import CancelAnswer, CancelOutcome
@@ -17,7 +17,7 @@ from builds.console.forms import CancelForm, SignInForm
 from builds.console.freshness import current_freshness
 from builds.console.listing import build_list
 from builds.models import Access, Build
-from builds.states import Status
+from builds.states import CANCELLABLE, Status
 from builds.templatetags.wording import status_label
 
 
@@ -63,9 +63,14 @@ def cancel_build(request: HttpRequest, key: str) -> HttpResponse:
     build = _build_or_404(request, key)
     if not request.user.has_perm("builds.cancel_build"):
         raise PermissionDenied("Your account may look at builds, but not cancel them.")
-    form = CancelForm(request.POST if request.method == "POST" else None)
+    if build.status not in CANCELLABLE and is_refresh(request):
+        # The dialog was asked for a moment too late: the whole page says why.
+        return HttpResponseClientRedirect(request.path)
     if build.is_finished:
         return _refuse(request, build)
+    if build.status == Status.CANCELLING:
+        return _already_cancelling(request, build)
+    form = CancelForm(request.POST if request.method == "POST" else None)
     if request.method != "POST" or not form.is_valid():
         template = "console/_cancel_form.html" if is_refresh(request) else "console/cancel.html"
         status = 400 if form.is_bound else 200
@@ -75,8 +80,10 @@ def cancel_build(request: HttpRequest, key: str) -> HttpResponse:
     )
     if answer.outcome is CancelOutcome.ALREADY_FINISHED:
         return _refuse(request, answer.build)
+    if answer.outcome is CancelOutcome.ALREADY_CANCELLING:
+        return _already_cancelling(request, answer.build)
     _tell(request, answer)
-    return redirect("console:build", key=key)
+    return redirect("console:build", key=build.uid or build.name)
 
 
 def _build_or_404(request: HttpRequest, key: str) -> Build:
@@ -97,12 +104,16 @@ def _refuse(request: HttpRequest, build: Build) -> HttpResponse:
     return render(request, "console/cancel_refused.html", {"build": build}, status=status)
 
 
+def _already_cancelling(request: HttpRequest, build: Build) -> HttpResponse:
+    """Somebody was first, perhaps the same person's double click."""
+    messages.info(request, "This build is being cancelled already; the first reason given stands.")
+    return redirect("console:build", key=build.uid or build.name)
+
+
 def _tell(request: HttpRequest, answer: CancelAnswer) -> None:
     """Put what came of the wish on top of the next page."""
     status = answer.build.status
-    if answer.outcome is CancelOutcome.ALREADY_CANCELLING:
-        messages.info(request, "This build was being cancelled already; the first reason given stands.")
-    elif status == Status.CANCELLED:
+    if status == Status.CANCELLED:
         messages.success(request, "Cancelled. The Job is gone from the cluster.")
     elif status == Status.CANCELLING:
         messages.info(
