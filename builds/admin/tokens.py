@@ -129,6 +129,4 @@ class ApiTokenAdmin(ReadOnlyAdmin):
             self.log_addition(request, token, "Issued.")
             context |= {"title": "The token is issued", "token": token}
             template = "admin/builds/apitoken/issued.html"
-        answer = TemplateResponse(request, template, context)
-        answer.headers["Cache-Control"] = "no-store"
-        return answer
+        return TemplateResponse(request, template, context)

@@ -6,15 +6,13 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-PASSWORD = "a long enough password"
-
 
 @pytest.fixture
 def person(db: None) -> Callable[..., User]:
     """Make somebody with the permissions named, as `view_build`."""
 
     def make(*permissions: str, name: str = "ada", **columns: bool) -> User:
-        user = User.objects.create_user(name, password=PASSWORD, **columns)
+        user = User.objects.create_user(name, **columns)
         found = list(Permission.objects.filter(content_type__app_label="builds", codename__in=permissions))
         assert len(found) == len(permissions), "a permission of this name does not exist"
         user.user_permissions.set(found)

@@ -8,9 +8,18 @@ from django.test import Client
 from django.urls import reverse
 
 from tests.builders import make_build
-from tests.console.conftest import PASSWORD
 
 LIST = "/console/"
+PASSWORD = "a long enough password"
+
+
+@pytest.fixture
+def ada(person: Callable[..., User]) -> User:
+    """Somebody with a password, who may look."""
+    user = person("view_build")
+    user.set_password(PASSWORD)
+    user.save()
+    return user
 
 
 def pages() -> list[str]:
@@ -47,8 +56,7 @@ def test_without_view_build_every_page_is_refused_in_words(signed_in: Callable[.
         assert answer["X-Correlation-ID"].encode() in answer.content
 
 
-def test_sign_in_and_out(person: Callable[..., User]) -> None:
-    person("view_build")
+def test_sign_in_and_out(ada: User) -> None:
     browser = Client()
     target = "/console/?status=failed"
     answer = browser.post("/console/sign-in", {"username": "ada", "password": PASSWORD, "next": target})
@@ -59,8 +67,7 @@ def test_sign_in_and_out(person: Callable[..., User]) -> None:
     assert browser.get(LIST).status_code == 302
 
 
-def test_a_wrong_password_is_told_without_telling_which_part_is_wrong(person: Callable[..., User]) -> None:
-    person("view_build")
+def test_a_wrong_password_is_told_without_telling_which_part_is_wrong(ada: User) -> None:
     answers = [
         Client().post("/console/sign-in", {"username": name, "password": "wrong"})
         for name in ("ada", "nobody")
@@ -70,8 +77,7 @@ def test_a_wrong_password_is_told_without_telling_which_part_is_wrong(person: Ca
         assert b"No account has this user name and password" in answer.content
 
 
-def test_sign_in_leads_nowhere_else(person: Callable[..., User]) -> None:
-    person("view_build")
+def test_sign_in_leads_nowhere_else(ada: User) -> None:
     sent = {"username": "ada", "password": PASSWORD, "next": "https://elsewhere.example/"}
     assert Client().post("/console/sign-in", sent)["Location"] == LIST
 

@@ -195,7 +195,7 @@ def test_the_number_of_queries_does_not_grow_with_the_history(
             BuildEvent.objects.create(
                 build=build, type="Normal", reason=f"r{number}", source="kubelet", timestamp=timezone.now()
             )
-        # Session, user, two for the permissions; the build with log and cancellation, events, attempts, freshness.
+        # Session, user, two for permissions; build with log and cancellation, events, attempts, freshness.
         with django_assert_num_queries(8):
             page_of(viewer, build)
 
