@@ -2,12 +2,13 @@
 
 import itertools
 import uuid
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
 
-from builds.models import Build, BuildEvent
+from builds.models import ApiToken, Build, BuildEvent, Scope
 from builds.states import FINISHED, Status
 
 _numbers = itertools.count(1)
@@ -69,3 +70,18 @@ def job_json(name: str, uid: str | None, status: Status) -> dict[str, Any]:
         "conditions": [],
         "pods": [pod | {"containers": [container]}],
     }
+
+
+def make_token(*scopes: str, customers: Iterable[str] | None = None, **over: Any) -> str:
+    """The secret of a token; no scopes named: all of them, no customers given: for all customers.
+
+    It counts as used just now, so that requests do not write that down; `over` are columns of ApiToken.
+    """
+    token, secret = ApiToken.issue(
+        name=over.get("name", f"token-{next(_numbers)}"),
+        scopes=scopes or Scope.values,
+        all_customers=customers is None,
+        third_party_ids=customers or (),
+    )
+    ApiToken.objects.filter(pk=token.pk).update(**{"last_used_at": timezone.now(), **over})
+    return secret

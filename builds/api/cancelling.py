@@ -41,23 +41,26 @@ def cancel(request: Request, key: str, namespace: str | None) -> HttpResponse:
     reason = _reason(request)
     request_key = _idempotency_key(request)
     build = find(key, namespace, access)
+    was_finished = build.is_finished
     remembered = _remember(request, request_key) if request_key else None
     answer = actions.cancel(build, by=access, reason=reason, source="api")
     wish = Cancellation.objects.filter(build=answer.build).first()
+    if not answer.build.is_finished or _is_cancelled_by_this_call(answer):
+        return _told(request, answer, wish)
+    found_finished = answer.outcome is CancelOutcome.ALREADY_FINISHED
     is_repeated = request_key is not None and remembered is None
-    if answer.build.is_finished and not _may_answer_again(answer, wish, is_repeated=is_repeated):
-        if remembered is not None and answer.outcome is CancelOutcome.ALREADY_FINISHED:
-            # This request has cancelled nothing, so a repetition must get its 409 too.
-            remembered.delete()
-        raise _refusal(answer.build)
-    return _told(request, answer, wish)
+    # Of two at once with one key, the one that was late may be the one whose key was new.
+    was_overtaken = request_key is not None and found_finished and not was_finished
+    if wish is not None and (is_repeated or (was_overtaken and wish.requested_by == access.actor)):
+        return _told(request, answer, wish)
+    if remembered is not None and found_finished:
+        # This request has cancelled nothing, so a repetition must get its 409 too.
+        remembered.delete()
+    raise _refusal(answer.build)
 
 
-def _may_answer_again(answer: CancelAnswer, wish: Cancellation | None, *, is_repeated: bool) -> bool:
-    """Whether a finished build gets its 200: cancelled by this call, or an earlier one had the same key."""
-    if answer.outcome is CancelOutcome.STARTED and answer.build.status == Status.CANCELLED:
-        return True
-    return is_repeated and wish is not None
+def _is_cancelled_by_this_call(answer: CancelAnswer) -> bool:
+    return answer.outcome is CancelOutcome.STARTED and answer.build.status == Status.CANCELLED
 
 
 def _told(request: Request, answer: CancelAnswer, wish: Cancellation | None) -> HttpResponse:
