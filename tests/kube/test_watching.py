@@ -26,6 +26,7 @@ from builds.kube import (
     Trouble,
     VersionExpired,
     follow,
+    watching,
 )
 from builds.kube import (
     cluster as cluster_module,
@@ -267,6 +268,23 @@ class TestListAgain:
         assert not any(one.connected for one in reading.of(Heartbeat))
         del api._script[:3]
         reading.until(lambda: reading.of(Listed) and reading.is_connected())
+
+    def test_a_version_from_the_future_brings_nothing_and_leads_to_a_new_list(
+        self, api: Api, connect: Connect, reader: Reading, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watching, "SETTLED_AFTER_S", 0.2)
+
+        def nothing() -> Iterator[bytes]:
+            api.closing.wait(0.3)
+            yield from ()
+
+        api.on("GET", "/jobs", listed(version=100_000), listed(job("a", 3), version=4))
+        api.on("GET", "/jobs", Answer(chunks=nothing()), api.silence, watch="1")
+        reading = reader(connect(api))
+        reading.until(lambda: len(reading.of(Listed)) == 2)
+        assert api.watches("jobs")[0].query["resourceVersion"] == "100000"
+        assert reading.of(Listed)[1].version == 4
+        assert reading.of(Trouble) == []
 
     def test_retry_after_is_kept(self, api: Api, connect: Connect, reader: Reading) -> None:
         api.on("GET", "/jobs", recorded_answer("13-auth-and-bad-requests", 32), api.silence, watch="1")
