@@ -1,6 +1,5 @@
 """Queues and builds in the statistics, and what is said when the broker is away or silent."""
 
-import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -137,18 +136,3 @@ def test_the_keys_are_the_same_whatever_is_known(empty_valkey: Valkey, db: None)
         unknown = stats()
 
     assert known.keys() == unknown.keys()
-
-
-@pytest.mark.alone
-def test_it_is_quick(start: Callable[..., Process]) -> None:
-    start("collector")
-    start("worker")
-    wait_for(15, worker_count=2)
-    make_builds("one", *((Status.RUNNING, None, f"uid-{number}") for number in range(500)))
-    times = []
-    for _ in range(300):
-        began = time.perf_counter()
-        stats(CUSTOMER)
-        times.append(time.perf_counter() - began)
-
-    assert statistics.quantiles(times, n=100)[98] < 0.025
