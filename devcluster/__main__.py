@@ -1,4 +1,4 @@
-"""Starts the stand-in cluster: arguments, the port, the ready line, the end at SIGTERM; `python -m devcluster --help`."""
+"""Starts the stand-in cluster: arguments, the port, the ready line, SIGTERM; serves nothing itself."""
 
 import argparse
 import asyncio
@@ -57,7 +57,6 @@ def _read_port(remembered: Path) -> int:
 
 async def serve(arguments: argparse.Namespace) -> None:
     state_dir: Path = arguments.state_dir
-    state_dir.mkdir(parents=True, exist_ok=True)
     keys = credentials.ensure(state_dir, arguments.host)
     listener = listen(arguments.host, arguments.port, state_dir / "port")
     port = listener.getsockname()[1]
@@ -74,10 +73,11 @@ async def serve(arguments: argparse.Namespace) -> None:
     )
     await runner.setup()
     await web.SockSite(runner, listener, ssl_context=keys.server_context()).start()
-    host = "127.0.0.1" if arguments.host in ("0.0.0.0", "::") else arguments.host
+    host = credentials.reachable_address(arguments.host)
     url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
     credentials.write_kubeconfig(state_dir / "kubeconfig", url, keys)
-    print(f"{discovery.NOTICE}; ready at {url}, kubeconfig {state_dir / 'kubeconfig'}", flush=True)
+    sys.stdout.write(f"{discovery.NOTICE}; ready at {url}, kubeconfig {state_dir / 'kubeconfig'}\n")
+    sys.stdout.flush()
     await server.stopping.wait()
     await runner.cleanup()
     cluster.journal.close()
@@ -86,11 +86,11 @@ async def serve(arguments: argparse.Namespace) -> None:
 def main() -> None:
     arguments = parse_arguments(sys.argv[1:])
     try:
+        arguments.state_dir.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve(arguments))
     except OSError as error:
-        print(f"devcluster cannot start: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
+        raise SystemExit(f"devcluster cannot start: {error}") from error
 
 
 if __name__ == "__main__":

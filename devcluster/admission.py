@@ -1,27 +1,20 @@
-"""Makes a stored Job, Pod, Event or Namespace of a request body: defaults, generated fields and refusals; stores nothing."""
+"""Makes an object of a request body: defaults, generated fields and refusals; stores nothing."""
 
-import json
 import re
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from devcluster import clock, errors, podstatus, schema
+from devcluster import clock, errors, podstatus, schema, validation
 from devcluster.errors import Cause
 from devcluster.objects import Obj, random_suffix
 from devcluster.resources import EVENTS, JOBS, NAMESPACES, PODS, Resource
 
-SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
-LABEL_VALUE = r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?"
-ANNOTATIONS_LIMIT_BYTES = 256 * 1024
 # Set by the server alone; what a client sends for them is dropped.
 SERVER_FIELDS = (
     "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
     "deletionGracePeriodSeconds", "managedFields", "selfLink",
 )  # fmt: skip
-FACTORS = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15} | {
-    "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,8 @@ def admit(resource: Resource, body: Any, namespace: str, field_validation: str) 
 
 def namespace_named(name: str) -> Obj:
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
-        message = f'Invalid value: "{name}": a lowercase RFC 1123 label must consist of lower case letters, digits or -'
+        rule = "a lowercase RFC 1123 label must consist of lower case letters, digits or -"
+        message = f'Invalid value: "{name}": {rule}'
         raise errors.invalid("Namespace", "", name, [Cause("FieldValueInvalid", message, "metadata.name")])
     metadata = _metadata({"name": name, "labels": {"kubernetes.io/metadata.name": name}}, NAMESPACES, "")
     metadata.pop("namespace", None)
@@ -113,23 +107,23 @@ def _admit_job(body: Obj, namespace: str, field_validation: str) -> Admitted:
     metadata = _metadata(job.get("metadata", {}), JOBS, namespace)
     metadata["generation"] = 1
     spec = _defaulted_spec(job.get("spec", {}))
-    causes = _job_causes(metadata, spec)
+    causes = validation.object_causes(metadata, spec)
     _generate_labels(metadata, spec)
-    causes += _generated_causes(spec)
+    causes += validation.spec_causes(spec)
     if causes:
         raise errors.invalid("Job", "batch", metadata["name"], causes)
     warnings = [f'unknown field "{path}"' for path in unknown] if field_validation != "Ignore" else []
     if "." in metadata["name"]:
         warnings.append(
-            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; "
-            "a DNS label is recommended: [must not contain dots]"
+            "metadata.name: this is used in Pod names and hostnames, which can result in surprising "
+            "behavior; a DNS label is recommended: [must not contain dots]"
         )
     obj = {"kind": "Job", "apiVersion": "batch/v1", "metadata": metadata, "spec": spec, "status": {}}
     return Admitted(obj, warnings)
 
 
 def _defaulted_spec(given: Obj) -> Obj:
-    defaults = {
+    defaults: Obj = {
         "backoffLimit": 6,
         "completionMode": "NonIndexed",
         "suspend": False,
@@ -150,7 +144,7 @@ def _defaulted_spec(given: Obj) -> Obj:
 
 
 def defaulted_pod_spec(given: Obj) -> Obj:
-    defaults = {
+    defaults: Obj = {
         "restartPolicy": "Always",
         "terminationGracePeriodSeconds": 30,
         "dnsPolicy": "ClusterFirst",
@@ -167,7 +161,7 @@ def defaulted_pod_spec(given: Obj) -> Obj:
 def _defaulted_container(given: Obj) -> Obj:
     image = str(given.get("image", ""))
     is_latest = "@" not in image and (image.endswith(":latest") or ":" not in image.rpartition("/")[2])
-    defaults = {
+    defaults: Obj = {
         "resources": {},
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "File",
@@ -195,109 +189,6 @@ def _generate_labels(metadata: Obj, spec: Obj) -> None:
         metadata["labels"] = spec["template"]["metadata"]["labels"]
 
 
-def _job_causes(metadata: Obj, spec: Obj) -> list[Cause]:
-    name = metadata["name"]
-    causes: list[Cause] = []
-    if not re.fullmatch(SUBDOMAIN, name):
-        message = (
-            f'Invalid value: "{name}": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric '
-            "characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', "
-            f"regex used for validation is '{SUBDOMAIN}')"
-        )
-        causes.append(Cause("FieldValueInvalid", message, "metadata.name"))
-    size = sum(len(k) + len(v) for k, v in metadata.get("annotations", {}).items())
-    if size > ANNOTATIONS_LIMIT_BYTES:
-        message = f"Too long: may not be more than {ANNOTATIONS_LIMIT_BYTES} bytes"
-        causes.append(Cause("FieldValueTooLong", message, "metadata.annotations"))
-    causes += _label_causes(metadata.get("labels", {}), "metadata.labels")
-    causes += negative_causes(spec)
-    return causes
-
-
-def negative_causes(spec: Obj) -> list[Cause]:
-    """Numbers of a Job's spec that may not be below 0."""
-    names = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
-    return [
-        Cause(
-            "FieldValueInvalid",
-            f"Invalid value: {spec[name]}: must be greater than or equal to 0",
-            f"spec.{name}",
-        )
-        for name in names
-        if spec.get(name, 0) < 0
-    ]
-
-
-def _label_causes(labels: dict[str, str], path: str) -> list[Cause]:
-    causes = []
-    for value in labels.values():
-        if len(value) > 63:
-            message = f'Invalid value: "{value}": must be no more than 63 bytes'
-            causes.append(Cause("FieldValueInvalid", message, path))
-        if not re.fullmatch(LABEL_VALUE, value):
-            message = (
-                f'Invalid value: "{value}": a valid label must be an empty string or consist of alphanumeric '
-                "characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. "
-                "'MyValue',  or 'my_value',  or '12345', regex used for validation is "
-                f"'{LABEL_VALUE}')"
-            )
-            causes.append(Cause("FieldValueInvalid", message, path))
-    return causes
-
-
-def _selector_causes(spec: Obj) -> list[Cause]:
-    """A Job's own selector is refused unless it says that it wants one."""
-    selector = (spec.get("selector") or {}).get("matchLabels", {})
-    if len(selector) <= 1 or spec.get("manualSelector"):
-        return []
-    labels = spec["template"]["metadata"].get("labels", {})
-    texts = [json.dumps(value, separators=(",", ":"), sort_keys=True) for value in (spec["selector"], labels)]
-    causes = [
-        Cause(
-            "FieldValueInvalid", f"Invalid value: {texts[0]}: `selector` not auto-generated", "spec.selector"
-        )
-    ]
-    if not selector.items() <= labels.items():
-        message = f"Invalid value: {texts[1]}: `selector` does not match template `labels`"
-        causes.append(Cause("FieldValueInvalid", message, "spec.template.metadata.labels"))
-    return causes
-
-
-def _generated_causes(spec: Obj) -> list[Cause]:
-    template = spec["template"]
-    causes = _selector_causes(spec)
-    causes += _label_causes(template["metadata"].get("labels", {}), "spec.template.labels")
-    pod = template["spec"]
-    if not pod.get("containers"):
-        causes.append(Cause("FieldValueRequired", "Required value", "spec.template.spec.containers"))
-    for index, container in enumerate(pod.get("containers", [])):
-        causes += _container_causes(container, f"spec.template.spec.containers[{index}]")
-    if pod["restartPolicy"] not in ("OnFailure", "Never"):
-        message = 'Required value: valid values: "OnFailure", "Never"'
-        causes.append(Cause("FieldValueRequired", message, "spec.template.spec.restartPolicy"))
-    return causes
-
-
-def _container_causes(container: Obj, path: str) -> list[Cause]:
-    causes = [
-        Cause("FieldValueRequired", "Required value", f"{path}.{name}")
-        for name in ("name", "image")
-        if not container.get(name)
-    ]
-    resources = container.get("resources") or {}
-    for name, limit in (resources.get("limits") or {}).items():
-        request = (resources.get("requests") or {}).get(name)
-        if request is not None and _quantity(request) > _quantity(limit):
-            message = f'Invalid value: "{request}": must be less than or equal to {name} limit of {limit}'
-            causes.append(Cause("FieldValueInvalid", message, f"{path}.resources.requests"))
-    return causes
-
-
-def _quantity(text: Any) -> float:
-    match = re.fullmatch(r"([+-]?[0-9.]+)([A-Za-z]*)", str(text))
-    return float(match.group(1)) * FACTORS.get(match.group(2), 1.0) if match else 0.0
-
-
 # Other kinds.
 
 
@@ -310,7 +201,7 @@ def _pod(given: Obj, namespace: str) -> Obj:
         for _ in range(not spec.get("containers"))
     ]
     for index, container in enumerate(spec.get("containers", [])):
-        causes += _container_causes(container, f"spec.containers[{index}]")
+        causes += validation.container_causes(container, f"spec.containers[{index}]")
     if causes:
         raise errors.invalid("Pod", "", metadata["name"], causes)
     status = {"phase": "Pending", "qosClass": podstatus.qos_class(spec)}

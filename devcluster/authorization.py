@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: bearer tokens, client certificates and one limited role; it reads no objects."""
+"""Who asks, and whether they may: tokens, client certificates, one limited role; reads no objects."""
 
 import hmac
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Wall-clock time in the forms the Kubernetes API uses, and named timers on the event loop; holds no cluster state."""
+"""Wall-clock time in the forms of the Kubernetes API, and named timers; holds no cluster state."""
 
 import asyncio
 import time
@@ -33,13 +33,13 @@ def parse(text: str) -> float:
 
 
 class Timers:
-    """One timer per key, at wall-clock times. The loop keeps them in one heap, so idle timers cost nothing."""
+    """One timer per key, at wall-clock times; the loop keeps them in one heap, so idle ones are free."""
 
     def __init__(self) -> None:
         self._timers: dict[Hashable, tuple[float, asyncio.TimerHandle]] = {}
 
     def set(self, key: Hashable, due_at: float, call: Callable[[], None]) -> None:
-        """Call at `due_at`, in place of what the key was set to before."""
+        """Call at `due_at`, in place of what the key was set to."""
         self.cancel(key)
         handle = asyncio.get_running_loop().call_later(max(0.0, due_at - now()), self._fire, key, call)
         self._timers[key] = (due_at, handle)

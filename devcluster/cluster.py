@@ -1,4 +1,4 @@
-"""The parts of the stand-in put together over one state folder: store, kubelet, job controller, collector; no HTTP."""
+"""The parts of the stand-in put together over one state folder; no HTTP."""
 
 import uuid
 from dataclasses import dataclass

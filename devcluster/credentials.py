@@ -1,4 +1,4 @@
-"""The cluster's CA, certificates, tokens and kubeconfig, made once and kept in the state folder; checks no request."""
+"""The cluster's CA, certificates, tokens and kubeconfig, made once and kept; checks no request."""
 
 import ipaddress
 import os
@@ -55,7 +55,10 @@ def ensure(state_dir: Path, host: str) -> Credentials:
         _make_ca(found.ca, folder / "ca.key")
     if not found.server_certificate.exists():
         names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.DNSName("kubernetes.default.svc")]
-        names += [x509.IPAddress(ipaddress.ip_address(address)) for address in {"127.0.0.1", _address(host)}]
+        names += [
+            x509.IPAddress(ipaddress.ip_address(address))
+            for address in {"127.0.0.1", reachable_address(host)}
+        ]
         _issue(folder, found.server_certificate, found.server_key, "devcluster", "", names)
     if not found.client_certificate.exists():
         _issue(folder, found.client_certificate, found.client_key, "devcluster-admin", "system:masters", [])
@@ -91,20 +94,20 @@ def _encoded(path: Path) -> str:
     return b64encode(path.read_bytes()).decode()
 
 
-def _address(host: str) -> str:
-    """A wildcard host is reached by loopback; a name has no address here."""
+def reachable_address(host: str) -> str:
+    """Where clients find what listens at the host: loopback for a wildcard and for a name."""
     try:
-        ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host)
     except ValueError:
         return "127.0.0.1"
-    return "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    return "127.0.0.1" if address.is_unspecified else host
 
 
 def _write(path: Path, content: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
-    os.replace(temporary, path)
+    Path(temporary).replace(path)
 
 
 def _token(path: Path) -> str:
@@ -178,7 +181,8 @@ def _issue(
     names: list[x509.GeneralName],
 ) -> None:
     ca_key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
-    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
+        raise TypeError("ca.key in the state folder is not the key that was made for it")
     ca = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
     key = _private_key(key_path)
     usage = ExtendedKeyUsageOID.SERVER_AUTH if names else ExtendedKeyUsageOID.CLIENT_AUTH

@@ -1,4 +1,4 @@
-"""Deletes objects as the API server does (grace, finalizers, propagation) and collects what they leave; plays no controller."""
+"""Deletes objects as the API server does, and collects what they leave behind; plays no controller."""
 
 import asyncio
 from dataclasses import dataclass
@@ -37,7 +37,8 @@ class DeleteOptions:
     def check(self) -> None:
         """Raises the 422 of an unknown policy."""
         if self.propagation is not None and self.propagation not in POLICIES:
-            message = f'Unsupported value: "{self.propagation}": supported values: "Foreground", "Background", "Orphan", "nil"'
+            supported = '"Foreground", "Background", "Orphan", "nil"'
+            message = f'Unsupported value: "{self.propagation}": supported values: {supported}'
             cause = Cause("FieldValueNotSupported", message, "propagationPolicy")
             raise errors.invalid_options("DeleteOptions", cause)
 

@@ -1,11 +1,11 @@
-"""Plays a stream of builds of a dozen invented customers, good and failed in every way; it only creates Jobs, and tidies lost pods."""
+"""Plays a stream of builds of invented customers, good and failed in every way; decides nothing more."""
 
 import random
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from devcluster import clock, stories, verbs
+from devcluster import clock, stories, toolchains, verbs
 from devcluster.cluster import Cluster
 from devcluster.deletion import DeleteOptions
 from devcluster.objects import Obj, is_being_deleted, is_finished_job, random_hex
@@ -64,7 +64,7 @@ def _ok(shortest_s: float, longest_s: float) -> Callable[[random.Random, Custome
 
 
 def _build_error(dice: random.Random, customer: Customer) -> Course:
-    own = [story for story in stories.FAILURES if story.startswith(customer.language)]
+    own = [story for story in toolchains.FAILURES if story.startswith(customer.language)]
     general = [f"{customer.language}/{ending}" for ending in stories.ENDINGS if ending != "ok"]
     story = dice.choice(own * 3 + general)
     is_early = story.endswith(("dockerfile", "base-image"))
@@ -73,7 +73,7 @@ def _build_error(dice: random.Random, customer: Customer) -> Course:
 
 
 def _out_of_memory(dice: random.Random, customer: Customer) -> Course:
-    sim = {"exit-code": 137, "reason": "OOMKilled", "log-story": f"{customer.language}/ok"}
+    sim: dict[str, object] = {"exit-code": 137, "reason": "OOMKilled", "log-story": f"{customer.language}/ok"}
     return _cut_short(dice, sim)
 
 
@@ -82,11 +82,11 @@ def _cut_short(dice: random.Random, sim: dict[str, object]) -> Course:
     return Course({"run-seconds": round(dice.uniform(15, 60), 1), "log-share": 0.6, **sim}, {})
 
 
-def _image_pull_error(dice: random.Random, customer: Customer) -> Course:
+def _image_pull_error(dice: random.Random, _: Customer) -> Course:
     return Course({"image-pull-error": 1}, {"activeDeadlineSeconds": dice.randint(60, 150)})
 
 
-def _unschedulable(dice: random.Random, customer: Customer) -> Course:
+def _unschedulable(dice: random.Random, _: Customer) -> Course:
     return Course({"unschedulable": 1}, {"activeDeadlineSeconds": dice.randint(60, 150)})
 
 
@@ -116,18 +116,21 @@ def _retried(dice: random.Random, customer: Customer) -> Course:
 
 
 COURSES: tuple[tuple[int, Callable[[random.Random, Customer], Course]], ...] = (
-    (32, _ok(5, 15)),
-    (20, _ok(20, 60)),
-    (16, _ok(60, 240)),
-    (14, _build_error),
+    (34, _ok(5, 15)),
+    (22, _ok(20, 60)),
+    (18, _ok(60, 240)),
+    (10, _build_error),
     (4, _retried),
     (3, _out_of_memory),
-    (3, _deadline),
+    (2, _deadline),
     (2, _evicted),
     (2, _image_pull_error),
     (2, _unschedulable),
     (1, _node_lost),
 )
+
+# The first look shall show good builds, and soon a failed one.
+FIRST = (_ok(6, 12), _ok(6, 12), _build_error, _ok(60, 120))
 
 
 class Demo:
@@ -158,9 +161,8 @@ class Demo:
     def _begin_build(self) -> None:
         customer = self._dice.choice(CUSTOMERS)
         (make,) = self._dice.choices([c for _, c in COURSES], [weight for weight, _ in COURSES])
-        if self._begun < 2:
-            # The first ones are good and quick: the first look shall not be a failure.
-            make = _ok(6, 12)
+        if self._begun < len(FIRST):
+            make = FIRST[self._begun]
         self._begun += 1
         job = build(self._dice, customer, make(self._dice, customer))
         target = Target(JOBS, NAMESPACE, "", "", False)

@@ -62,8 +62,6 @@ def _resources(group: str, group_version: str) -> Obj:
         for subresource in resource.subresources:
             verbs = ["get"] if subresource == "log" else ["get", "patch", "update"]
             name = f"{resource.plural}/{subresource}"
-            listed.append(
-                {"name": name, "singularName": "", "namespaced": resource.is_namespaced, "kind": resource.kind,
-                 "verbs": verbs}
-            )  # fmt: skip
+            part = {"name": name, "singularName": "", "namespaced": resource.is_namespaced}
+            listed.append({**part, "kind": resource.kind, "verbs": verbs})
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": listed}

@@ -1,4 +1,4 @@
-"""Writes Events as the scheduler, the kubelet and the job controller word them, and forgets them after an hour."""
+"""Writes Events as scheduler, kubelet and job controller word them, and forgets old ones; no more."""
 
 import uuid
 
@@ -15,7 +15,7 @@ class Recorder:
     def __init__(self, store: Store, timers: clock.Timers) -> None:
         self._store = store
         self._timers = timers
-        # What the kubelet says again raises the count of the Event that is there: (uid, reason, message) -> name.
+        # What the kubelet says again raises a count: (uid, reason, message) -> name of the Event.
         self._repeats: dict[tuple[str, str, str], str] = {}
 
     def start(self) -> None:

@@ -1,11 +1,10 @@
-"""The job controller: makes, counts and ends the pods of Jobs, with the batching and the separate writes of the real one."""
+"""The job controller: makes, counts and ends the pods of Jobs, in the real one's writes; no HTTP."""
 
 import asyncio
 import copy
-import uuid
 from collections.abc import Iterable
 
-from devcluster import clock, jobstatus, podstatus
+from devcluster import clock, jobstatus, podtemplate
 from devcluster.deletion import DeleteOptions, Deletion, tracks
 from devcluster.events import Recorder
 from devcluster.jobstatus import Outcome
@@ -19,7 +18,6 @@ from devcluster.objects import (
     is_finished_pod,
     name_of,
     namespace_of,
-    random_suffix,
     uid_of,
     without_finalizer,
 )
@@ -168,10 +166,8 @@ class _Pass:
             failed += action != "Ignore"
         limit = job["spec"]["backoffLimit"]
         restarts = jobstatus.restarts(pods)
-        if job["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure":
-            if restarts and restarts >= limit:
-                return jobstatus.BACKOFF_EXCEEDED
-        if failed > limit:
+        restarts_in_place = job["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure"
+        if failed > limit or (restarts_in_place and restarts and restarts >= limit):
             return jobstatus.BACKOFF_EXCEEDED
         due_at = jobstatus.deadline_at({**job, "status": status})
         if due_at is not None and due_at <= self._now:
@@ -234,7 +230,7 @@ class _Pass:
         if present >= wanted or jobstatus.retry_at(job, pods) > self._now:
             return
         for _ in range(wanted - present):
-            pod = self._store.create("pods", pod_for(job, self._now))
+            pod = self._store.create("pods", podtemplate.pod_for(job, self._now))
             self._recorder.job(job, "SuccessfulCreate", f"Created pod: {name_of(pod)}")
 
     # Counting, with the writes of the real controller: first the uncounted pods are named, then their
@@ -307,54 +303,3 @@ class _Pass:
             self._recorder.job(current, "Completed", "Job completed")
         else:
             self._recorder.job(current, outcome.reason, outcome.message, "Warning")
-
-
-def pod_for(job: Obj, at: float) -> Obj:
-    """A new pod of the Job's template, with the fields that admission and the API server add."""
-    template = job["spec"]["template"]
-    metadata = template.get("metadata") or {}
-    spec = copy.deepcopy(template["spec"])
-    account = spec.pop("serviceAccountName", None) or "default"
-    spec.pop("serviceAccount", None)
-    lost_node = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
-    spec |= {
-        "serviceAccountName": account,
-        "serviceAccount": account,
-        "tolerations": [
-            *spec.get("tolerations", []),
-            {"key": "node.kubernetes.io/not-ready", **lost_node},
-            {"key": "node.kubernetes.io/unreachable", **lost_node},
-        ],
-        "priority": 0,
-        "enableServiceLinks": spec.get("enableServiceLinks", True),
-        "preemptionPolicy": "PreemptLowerPriority",
-    }
-    reference = {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "name": name_of(job),
-        "uid": uid_of(job),
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
-    # A pod's name has 63 characters at most; the Job's part of it is cut, as the API server cuts it.
-    stem = name_of(job)[:57] + "-"
-    described = {
-        "name": stem + random_suffix(),
-        "generateName": name_of(job) + "-",
-        "namespace": namespace_of(job),
-        "uid": str(uuid.uuid4()),
-        "generation": 1,
-        "creationTimestamp": clock.stamp(at),
-        "labels": metadata.get("labels"),
-        "annotations": metadata.get("annotations"),
-        "ownerReferences": [reference],
-        "finalizers": [JOB_TRACKING],
-    }
-    return {
-        "kind": "Pod",
-        "apiVersion": "v1",
-        "metadata": {name: value for name, value in described.items() if value},
-        "spec": spec,
-        "status": {"phase": "Pending", "qosClass": podstatus.qos_class(spec)},
-    }

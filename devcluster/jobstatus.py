@@ -1,4 +1,4 @@
-"""What follows for a Job from its spec and its pods: counts, failures, delays and conditions; pure, writes nothing."""
+"""What follows for a Job from its spec and its pods: counts, delays, conditions; writes nothing."""
 
 from dataclasses import dataclass
 
@@ -94,7 +94,7 @@ def retry_at(job: Obj, pods: list[Obj]) -> float:
 
 
 def failure_action(job: Obj, pod: Obj) -> tuple[str, str]:
-    """The podFailurePolicy's word on a failed pod: Count, Ignore or FailJob, and the message of the latter."""
+    """The podFailurePolicy's word on a failed pod: Count, Ignore or FailJob, and the latter's message."""
     rules = (job["spec"].get("podFailurePolicy") or {}).get("rules", [])
     for index, rule in enumerate(rules):
         match = _matching_exit_code(rule, pod) or _matching_condition(rule, pod)
@@ -116,7 +116,8 @@ def _matching_exit_code(rule: Obj, pod: Obj) -> str:
             continue
         if (ended["exitCode"] in wanted["values"]) == (wanted["operator"] == "In"):
             where = f"{namespace_of(pod)}/{name_of(pod)}"
-            return f"Container {status['name']} for pod {where} failed with exit code {ended['exitCode']}"
+            code = ended["exitCode"]
+            return f"Container {status['name']} for pod {where} failed with exit code {code}"
     return ""
 
 

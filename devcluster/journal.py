@@ -1,4 +1,4 @@
-"""The cluster's memory on disk: objects, counters and pod states in one SQLite file; it interprets none of them."""
+"""The cluster's memory on disk, in one SQLite file; interprets nothing of what it keeps."""
 
 import sqlite3
 from collections.abc import Iterator

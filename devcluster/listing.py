@@ -14,12 +14,13 @@ from devcluster.store import Store
 
 # How long a list waits for a version that does not exist yet.
 FUTURE_WAIT_S = 3.0
-TOKEN_FORM = "meta.k8s.io/v1"
-EXPIRED_TOKEN = (
-    "The provided continue parameter is too old to display a consistent list result. You can start a new list "
-    "without the continue parameter, or use the continue token in this response to retrieve the remainder of the "
-    "results. Continuing with the provided token results in an inconsistent list - objects that were created, "
-    "modified, or deleted between the time the first chunk was returned and now may show up in the list."
+CONTINUE_FORM = "meta.k8s.io/v1"
+CONTINUE_EXPIRED = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new "
+    "list without the continue parameter, or use the continue token in this response to retrieve the "
+    "remainder of the results. Continuing with the provided token results in an inconsistent list - objects "
+    "that were created, modified, or deleted between the time the first chunk was returned and now may show "
+    "up in the list."
 )
 
 
@@ -31,7 +32,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Token:
-    """Where a list goes on: the version of its first page (-1: whatever is there now), and the last name given."""
+    """Where a list goes on: the version of its first page (-1: what is there now), the last name given."""
 
     version: int
     after: str
@@ -39,7 +40,7 @@ class Token:
     def encode(self) -> str:
         # The second form, without the slash, is that of tokens for an inconsistent rest.
         start = f"{self.after}\0" if self.version < 0 else f"/{self.after}\0"
-        body = json.dumps({"v": TOKEN_FORM, "rv": self.version, "start": start}, separators=(",", ":"))
+        body = json.dumps({"v": CONTINUE_FORM, "rv": self.version, "start": start}, separators=(",", ":"))
         return urlsafe_b64encode(body.encode()).decode().rstrip("=")
 
 
@@ -127,7 +128,7 @@ def _items_at(store: Store, target: Target, version: int, token: Token | None) -
     if token is None:
         raise ApiError(410, "Expired", "The resourceVersion for the provided list is too old.")
     rest = Token(-1, token.after).encode()
-    raise ApiError(410, "Expired", EXPIRED_TOKEN, continue_token=rest)
+    raise ApiError(410, "Expired", CONTINUE_EXPIRED, continue_token=rest)
 
 
 def _sort_key(target: Target, obj: Obj) -> str:

@@ -1,4 +1,4 @@
-"""The pods/log endpoint: which container and run, which part of its log, and following it; it writes no log text."""
+"""The pods/log endpoint: which run, which part of its log, and following it; writes no log text."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -8,8 +8,8 @@ from devcluster import clock, errors, logtexts, requests, sim
 from devcluster.errors import Cause
 from devcluster.logtexts import Record
 from devcluster.objects import Obj, name_of, uid_of
-from devcluster.podstates import PodState, Run
 from devcluster.pods import Kubelet
+from devcluster.podstates import PodState, Run
 from devcluster.stories import Facts
 
 WAITING_TEXTS = {

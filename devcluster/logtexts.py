@@ -1,6 +1,6 @@
-"""The text of a played container's log, as records with times; it reads nothing but the script and the run."""
+"""The text of a played container's log as records with times; reads only the script and the run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from devcluster import stories
@@ -85,7 +85,8 @@ def _lines(script: ContainerScript, run: Run, facts: Facts) -> Sequence["bytes |
         story = script.log_story if run.exit_code else f"{language}/ok"
         return [_Timed(line) for line in stories.lines(story, facts)]
     style = STYLES.get(script.log_style, _plain)
-    return [style(index) for index in range(script.log_lines)]
+    made: list[bytes | _Timed] = [style(index) for index in range(script.log_lines)]
+    return made
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _invalid(index: int) -> bytes:
     return b"bad \xff\xfe bytes %d" % index
 
 
-STYLES = {
+STYLES: dict[str, Callable[[int], "bytes | _Timed"]] = {
     "kaniko": _kaniko,
     "plain": _plain,
     "ansi": _ansi,

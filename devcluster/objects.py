@@ -1,7 +1,6 @@
-"""Kubernetes objects as plain JSON dictionaries: small readers and copiers; objects in the store are never changed in place."""
+"""Kubernetes objects as plain JSON: readers and copiers; none changes an object in place."""
 
-import random
-import string
+import secrets
 from typing import Any
 
 Obj = dict[str, Any]
@@ -12,11 +11,11 @@ JOB_TRACKING = "batch.kubernetes.io/job-tracking"
 
 def random_suffix() -> str:
     """Five letters as the API server's generateName makes them: no vowels, so that no words arise."""
-    return "".join(random.choices(NAME_LETTERS, k=5))
+    return "".join(secrets.choice(NAME_LETTERS) for _ in range(5))
 
 
 def random_hex(length: int) -> str:
-    return "".join(random.choices(string.hexdigits[:16], k=length))
+    return secrets.token_hex(length)[:length]
 
 
 def name_of(obj: Obj) -> str:

@@ -1,4 +1,4 @@
-"""Applies merge, strategic-merge and JSON patches to an object; knows which lists merge by key, and nothing else of it."""
+"""Applies merge, strategic-merge and JSON patches to an object; judges no result."""
 
 import copy
 from typing import Any

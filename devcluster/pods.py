@@ -1,10 +1,10 @@
-"""Plays scheduler and kubelet: takes each pod through the steps that its sim/ annotations ask for; counts nothing for Jobs."""
+"""Plays scheduler and kubelet: takes pods through what their sim/ annotations ask; counts no Jobs."""
 
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from devcluster import clock, podstates, podstatus, sim
+from devcluster import clock, podneeds, podstates, podstatus, sim
 from devcluster.deletion import Deletion
 from devcluster.events import NODE, Recorder
 from devcluster.journal import Journal
@@ -173,23 +173,23 @@ class Kubelet:
         self._recorder.scheduler(pod, "Scheduled", "Binding", message, at)
         state.node_started_at = at
         pod = self._publish(pod, state, at)
-        if _missing_volume(pod) is not None:
+        if podneeds.missing_volume(pod) is not None:
             state.step = "mount"
             self._retry_mount(pod, state, at)
-        elif _missing_env(pod) is not None:
+        elif podneeds.missing_env(pod) is not None:
             state.step = "config"
             self._retry_config(pod, state, at)
         else:
             self._begin_pull(pod, state, at)
 
     def _retry_mount(self, pod: Obj, state: PodState, at: float) -> None:
-        volume, secret = _missing_volume(pod) or ("", "")
+        volume, secret = podneeds.missing_volume(pod) or ("", "")
         message = f'MountVolume.SetUp failed for volume "{volume}" : secret "{secret}" not found'
         self._recorder.kubelet_again(pod, "FailedMount", message, at)
         self._retry_later(state, at)
 
     def _retry_config(self, pod: Obj, state: PodState, at: float) -> None:
-        container, secret = _missing_env(pod) or ("", "")
+        container, secret = podneeds.missing_env(pod) or ("", "")
         message = f'secret "{secret}" not found'
         state.waiting[container] = Waiting("CreateContainerConfigError", message)
         self._publish(pod, state, at)
@@ -219,7 +219,7 @@ class Kubelet:
     def _fail_pull(self, pod: Obj, state: PodState, at: float, error: str) -> None:
         container = pod["spec"]["containers"][0]
         name, image = container["name"], container["image"]
-        detail = _pull_error(image, error)
+        detail = podneeds.pull_error(image, error)
         state.waiting[name] = Waiting("ErrImagePull", detail)
         self._publish(pod, state, at)
         self._recorder.kubelet_again(
@@ -257,7 +257,7 @@ class Kubelet:
     def _end_init(self, pod: Obj, state: PodState, at: float) -> None:
         containers = pod["spec"]["initContainers"]
         name, run = state.running()[0]
-        self._end_run(pod, state, name, run, at)
+        self._end_run(pod, name, run, at)
         if run.exit_code != 0:
             self._finish(pod, state, at)
             return
@@ -319,7 +319,7 @@ class Kubelet:
                 self._restart(pod, state, name, at)
         for name, run in state.running():
             if run.ends_at <= at:
-                self._end_run(pod, state, name, run, at)
+                self._end_run(pod, name, run, at)
                 if run.exit_code and pod["spec"]["restartPolicy"] == "OnFailure":
                     self._crash_loop(pod, state, name, at)
         if state.running() or state.restart_at:
@@ -328,7 +328,8 @@ class Kubelet:
         else:
             self._finish(pod, state, at)
 
-    def _end_run(self, pod: Obj, state: PodState, name: str, run: Run, at: float) -> None:
+    @staticmethod
+    def _end_run(pod: Obj, name: str, run: Run, at: float) -> None:
         script = sim.container_script(pod, name, run.is_init)
         run.stopped_at = at
         run.reason = script.reason if script.reason and run.exit_code else ""
@@ -390,7 +391,7 @@ class Kubelet:
         self._keep(state)
 
     def _next_stop(self, pod: Obj, state: PodState, now: float) -> float:
-        """When the last container has obeyed SIGTERM, or at the latest when the grace is over: now if none runs."""
+        """When the last container has obeyed SIGTERM or has been killed: now if none runs."""
         kill_at = state.kill_at or now
         stops = [now]
         for name, run in state.running():
@@ -417,35 +418,3 @@ def _next_due(state: PodState) -> float:
     times += state.restart_at.values()
     times += [at for at in (state.evict_at, state.lost_at) if at is not None]
     return min(times)
-
-
-def _pull_error(image: str, error: str) -> str:
-    if error not in ("1", "true"):
-        return error
-    return (
-        f'rpc error: code = NotFound desc = failed to pull and unpack image "{image}": '
-        f'failed to resolve reference "{image}": {image}: not found'
-    )
-
-
-def _missing_volume(pod: Obj) -> tuple[str, str] | None:
-    """Volume and Secret: this cluster has no Secrets, so each one that is not optional is missing."""
-    for volume in pod["spec"].get("volumes", []):
-        secret = volume.get("secret")
-        if secret and not secret.get("optional"):
-            return volume["name"], secret["secretName"]
-    return None
-
-
-def _missing_env(pod: Obj) -> tuple[str, str] | None:
-    """Container and Secret."""
-    for container in pod["spec"]["containers"]:
-        for variable in container.get("env", []):
-            secret = (variable.get("valueFrom") or {}).get("secretKeyRef")
-            if secret and not secret.get("optional"):
-                return container["name"], secret["name"]
-        for source in container.get("envFrom", []):
-            secret = source.get("secretRef")
-            if secret and not secret.get("optional"):
-                return container["name"], secret["name"]
-    return None

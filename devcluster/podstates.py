@@ -1,4 +1,4 @@
-"""What the played node remembers of a pod beyond its object: steps, due times and runs; plain data, kept in the journal."""
+"""What the played node remembers of a pod beyond its object: steps and runs; plain data."""
 
 import msgspec
 

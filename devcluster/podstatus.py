@@ -194,7 +194,7 @@ def _terminated(pod: Obj, name: str, index: int, run: Run) -> Obj:
 
 
 def image_id(image: str) -> str:
-    repository = image.split("@")[0]
+    repository = image.split("@", maxsplit=1)[0]
     head, _, tail = repository.rpartition(":")
     if head and "/" not in tail:
         repository = head

@@ -1,4 +1,4 @@
-"""Reads a request: which resource its path names, which options its query and body give; touches no object."""
+"""Reads a request: which resource the path names, which options are given; touches no object."""
 
 import json
 import re

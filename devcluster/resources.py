@@ -1,4 +1,4 @@
-"""The resources that this server knows, as a table; the secrets row exists only so that its refusals read right."""
+"""The resources that this server knows, as a table; secrets are there for their refusals only."""
 
 from dataclasses import dataclass
 

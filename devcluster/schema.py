@@ -1,4 +1,4 @@
-"""The fields of a Job and their types: finds wrong types and unknown fields, and drops the latter; checks no values."""
+"""The fields of a Job and their types: finds wrong types, drops unknown fields; checks no values."""
 
 import re
 from collections.abc import Mapping
@@ -57,8 +57,8 @@ CONTAINER = Struct(
         "workingDir": "string", "env": ListOf(ENV), "resources": RESOURCES, "imagePullPolicy": "string",
         "terminationMessagePath": "string", "terminationMessagePolicy": "string", "restartPolicy": "string",
         "stdin": "bool", "stdinOnce": "bool", "tty": "bool",
-        **_open("ports envFrom volumeMounts volumeDevices livenessProbe readinessProbe startupProbe lifecycle "
-                "securityContext resizePolicy restartPolicyRules"),
+        **_open("ports envFrom volumeMounts volumeDevices livenessProbe readinessProbe startupProbe "
+                "lifecycle securityContext resizePolicy restartPolicyRules"),
     },
 )  # fmt: skip
 POD_SPEC = Struct(
@@ -72,8 +72,8 @@ POD_SPEC = Struct(
         "schedulerName": "string", "priorityClassName": "string", "priority": "int32",
         "enableServiceLinks": "bool", "runtimeClassName": "string", "preemptionPolicy": "string",
         "hostUsers": "bool", "shareProcessNamespace": "bool", "setHostnameAsFQDN": "bool",
-        **_open("volumes ephemeralContainers securityContext imagePullSecrets affinity tolerations hostAliases "
-                "dnsConfig readinessGates overhead topologySpreadConstraints os schedulingGates "
+        **_open("volumes ephemeralContainers securityContext imagePullSecrets affinity tolerations "
+                "hostAliases dnsConfig readinessGates overhead topologySpreadConstraints os schedulingGates "
                 "resourceClaims resources hostnameOverride workloadRef"),
     },
 )  # fmt: skip
@@ -157,7 +157,7 @@ def _go_name(type_: Any) -> str:
 
 
 def clean(body: Any, type_: Struct) -> tuple[dict[str, Any], list[str]]:
-    """The body without unknown fields and nulls, and the paths of the unknown fields; raises 400 on a wrong type."""
+    """The body without unknown fields and nulls, the paths of those; raises 400 on wrong types."""
     walk = _Walk(type_.name)
     cleaned = walk.clean(body, type_, "", type_.name)
     return cleaned, walk.unknown

@@ -1,4 +1,4 @@
-"""Label and field selectors: text to a test on an object; the texts of their refusals are the API server's."""
+"""Label and field selectors: from text to a test on an object; knows no store."""
 
 import re
 from collections.abc import Callable
@@ -90,10 +90,10 @@ def _values(tokens: _Tokens) -> frozenset[str]:
     if opening != "(":
         raise errors.bad_request(f"found '{opening}' expected: '('")
     values = {_word(tokens, "',', ')' or identifier")}
-    while (token := tokens.take()) == ",":
+    while (separator := tokens.take()) == ",":
         values.add(_word(tokens, "',', ')' or identifier"))
-    if token != ")":
-        raise errors.bad_request(f"found '{token}', expected: ',', or ')'")
+    if separator != ")":
+        raise errors.bad_request(f"found '{separator}', expected: ',', or ')'")
     return frozenset(values)
 
 

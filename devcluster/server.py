@@ -1,29 +1,30 @@
-"""The HTTP side: takes a request apart, asks who may, calls the verb and writes the answer; keeps no state of its own."""
+"""The HTTP side: takes a request apart, asks who may, calls the verb, answers; keeps no objects."""
 
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import msgspec
 import yaml
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
-from devcluster import authorization, discovery, errors, listing, logs, requests, verbs, watching
+from devcluster import authorization, discovery, errors, listing, logs, requests, tables, verbs, watching
 from devcluster.authorization import Action, User
 from devcluster.cluster import Cluster
 from devcluster.credentials import Credentials
 from devcluster.errors import ApiError
 from devcluster.objects import Obj
 from devcluster.requests import Target
+from devcluster.resources import STORED, Resource
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 GZIP_THRESHOLD_BYTES = 128 * 1024
 ORPHAN_WARNING = (
-    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them "
-    "or set propagationPolicy=Orphan to suppress this warning"
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove "
+    "them or set propagationPolicy=Orphan to suppress this warning"
 )
 
 
@@ -33,8 +34,8 @@ class Server:
         self._credentials = credentials
         self.stopping = asyncio.Event()
 
-    def application(self, middlewares: tuple[Middleware, ...] = ()) -> web.Application:
-        """`middlewares` stand between the client and everything else: the place to play a faulty API server."""
+    def application(self, middlewares: Sequence[Middleware] = ()) -> web.Application:
+        """`middlewares` stand before everything else: the place to play a faulty API server."""
         application = web.Application(
             middlewares=[*middlewares, web.middleware(_errors_as_status)],
             client_max_size=2 * requests.BODY_LIMIT_BYTES,
@@ -57,7 +58,7 @@ class Server:
         verb = _verb(request, target)
         action = Action(verb, target.resource, target.subresource, target.namespace, target.name)
         authorization.check(user, action)
-        if target.resource.plural not in ("jobs", "pods", "events", "namespaces", "nodes"):
+        if target.resource.plural not in STORED:
             raise errors.unknown_path()
         if verb == "watch":
             return await self._watch(request, target)
@@ -81,8 +82,14 @@ class Server:
         if target.name:
             version = request.query.get("resourceVersion", "")
             await listing.wait_for(self._cluster.store, listing.parse_version(version) if version else 0)
-            return _answer(request, verbs.existing(self._cluster.store, target))
+            obj = verbs.existing(self._cluster.store, target)
+            if tables.is_wanted(_accepted(request)):
+                metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
+                return _answer(request, tables.table(target.resource, [obj], metadata))
+            return _answer(request, obj)
         page = await listing.page(self._cluster.store, target, request.query)
+        if tables.is_wanted(_accepted(request)):
+            return _answer(request, tables.table(target.resource, page.items, page.metadata))
         items = [
             {name: value for name, value in obj.items() if name not in ("kind", "apiVersion")}
             for obj in page.items
@@ -101,7 +108,8 @@ class Server:
     async def _watch(self, request: web.Request, target: Target) -> web.StreamResponse:
         _check_accept(request)
         chosen = watching.options(target.resource, request.query)
-        watch = watching.Watch(self._cluster.store, target, chosen)
+        encoder = _table_rows(target.resource) if tables.is_wanted(_accepted(request)) else None
+        watch = watching.Watch(self._cluster.store, target, chosen, encoder)
         try:
             return await _stream(request, "application/json", watch.lines(self.stopping))
         finally:
@@ -168,6 +176,22 @@ def _verb(request: web.Request, target: Target) -> str:
     return verb
 
 
+def _table_rows(resource: Resource) -> watching.Encoder:
+    """Events whose object is a Table of one row; the columns come with the first only."""
+    is_first = True
+
+    def encode(type_: str, obj: Obj) -> bytes:
+        nonlocal is_first
+        if type_ not in ("ADDED", "MODIFIED", "DELETED"):
+            return watching.plain(type_, obj)
+        version = {"resourceVersion": obj["metadata"]["resourceVersion"]}
+        row = tables.table(resource, [obj], version, with_columns=is_first)
+        is_first = False
+        return watching.plain(type_, row)
+
+    return encode
+
+
 def _accepted(request: web.Request) -> list[str]:
     accept = request.headers.get("Accept", "") or "*/*"
     return [part.strip() for part in accept.split(",")]
@@ -191,11 +215,11 @@ def _answer(
         )
     response = _json(body, status)
     raw = response.body
-    if isinstance(raw, bytes) and len(raw) > GZIP_THRESHOLD_BYTES:
-        if "gzip" in request.headers.get("Accept-Encoding", ""):
-            response.body = gzip.compress(raw, 1)
-            response.headers["Content-Encoding"] = "gzip"
-            response.headers["Vary"] = "Accept-Encoding"
+    takes_gzip = "gzip" in request.headers.get("Accept-Encoding", "")
+    if takes_gzip and isinstance(raw, bytes) and len(raw) > GZIP_THRESHOLD_BYTES:
+        response.body = gzip.compress(raw, 1)
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
     return _warned(response, warnings or [])
 
 
@@ -240,7 +264,7 @@ async def _errors_as_status(request: web.Request, handler: Handler) -> web.Strea
         return _failure(ApiError(413, "RequestEntityTooLarge", message))
 
 
-async def _sign(request: web.Request, response: web.StreamResponse) -> None:
+async def _sign(_: web.Request, response: web.StreamResponse) -> None:
     """Every answer says what this is."""
     response.headers["Server"] = discovery.NOTICE
     response.headers["Cache-Control"] = "no-cache, private"

@@ -102,7 +102,7 @@ def container_script(pod: Obj, container: str, is_init: bool = False) -> Contain
         own = {
             key: value
             for key, value in (pod["metadata"].get("annotations") or {}).items()
-            if key.startswith(f"sim/{container}.") or key.startswith("sim/log-")
+            if key.startswith((f"sim/{container}.", "sim/log-"))
         }
         default_run_s = pod_script(pod).init_run_s
         pod = {"metadata": {"annotations": own}}

@@ -1,4 +1,4 @@
-"""The objects, the global resourceVersion and the history that watches read; knows nothing of Jobs or HTTP."""
+"""The objects, the global resourceVersion and the history for watches; knows no Jobs and no HTTP."""
 
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +14,8 @@ from devcluster.resources import STORED
 
 # Enough for a watch that was away for some minutes; the objects are shared, so an entry costs little.
 HISTORY_LENGTH = 3000
+# A real cluster has written a thousand things before the first client comes: version 1 is always too old.
+FIRST_VERSION = 1000
 
 Key = tuple[str, str]
 
@@ -47,9 +49,9 @@ class Store:
             self._index(resource, None, obj)
         # A new process starts its watch cache at the counter as it is now, and something has always been
         # written since the last event that a client saw: so every version from before is too old.
-        self.version = journal.version() + 1
+        self.version = max(journal.version(), FIRST_VERSION) + 1
         journal.put_version(self.version)
-        self._floors = {plural: self.version for plural in STORED}
+        self._floors = dict.fromkeys(STORED, self.version)
 
     def subscribe(self, listener: Callable[[Change], None]) -> None:
         """The listener is called after each write, synchronously, and must not write itself: it schedules."""
@@ -87,10 +89,10 @@ class Store:
         if obj == before:
             return before
         metadata = obj["metadata"]
-        if is_being_deleted(obj) and not metadata.get("finalizers") and before["metadata"].get("finalizers"):
-            if not metadata.get("deletionGracePeriodSeconds"):
-                # The removal of the last finalizer is never stored: the event carries the object before it.
-                return self.remove(resource, before)
+        is_last_taken = before["metadata"].get("finalizers") and not metadata.get("finalizers")
+        if is_last_taken and is_being_deleted(obj) and not metadata.get("deletionGracePeriodSeconds"):
+            # The removal of the last finalizer is never stored: the event carries the object before it.
+            return self.remove(resource, before)
         return self._write("MODIFIED", resource, obj, before)
 
     def remove(self, resource: str, obj: Obj) -> Obj:
@@ -118,12 +120,15 @@ class Store:
     def _index(self, resource: str, before: Obj | None, after: Obj | None) -> None:
         if resource != "pods":
             return
-        for obj, is_new in ((before, False), (after, True)):
-            for owner in obj["metadata"].get("ownerReferences", []) if obj else []:
-                keys = self._owned.setdefault(owner["uid"], set())
-                (keys.add if is_new else keys.discard)((namespace_of(obj), name_of(obj)))
+        if before is not None:
+            for owner in before["metadata"].get("ownerReferences", []):
+                keys = self._owned[owner["uid"]]
+                keys.discard((namespace_of(before), name_of(before)))
                 if not keys:
                     del self._owned[owner["uid"]]
+        if after is not None:
+            for owner in after["metadata"].get("ownerReferences", []):
+                self._owned.setdefault(owner["uid"], set()).add((namespace_of(after), name_of(after)))
 
     def _remember(self, change: Change) -> None:
         history = self._history[change.resource]

@@ -1,9 +1,9 @@
-"""What an update may change: immutable fields, generation, conflicts; the same rules for PUT and every PATCH."""
+"""What an update may change: immutable fields, generation, conflicts; for PUT and every PATCH."""
 
 import json
 from typing import Any
 
-from devcluster import admission, errors, schema
+from devcluster import errors, schema, validation
 from devcluster.errors import Cause
 from devcluster.objects import Obj, name_of, with_metadata
 from devcluster.resources import JOBS, PODS, Resource
@@ -50,7 +50,7 @@ def _check_identity(resource: Resource, before: Obj, wanted: Obj) -> None:
 def _checked_job(before: Obj, after: Obj) -> Obj:
     cleaned, _ = schema.clean(after, schema.JOB)
     old, new = before["spec"], cleaned.get("spec", {})
-    causes = admission.negative_causes(new)
+    causes = validation.negative_causes(new)
     if new.get("template") != old["template"] and not _changes_only_scheduling(before, old, new):
         causes.append(_immutable("spec.template", _as_go(new.get("template", {}))))
     for field in ("completions", "selector", "completionMode", "podFailurePolicy"):

@@ -1,7 +1,7 @@
 """Watches: a start point, the changes after it, bookmarks and the end, as lines of JSON; it does no HTTP."""
 
 import asyncio
-import random
+import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def options(resource: Resource, query: Mapping[str, str]) -> Options:
         detail = f'Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax'
         # A list answers 400 to the same text; a watch answers 500 without a reason.
         raise ApiError(500, None, f"resourceVersion: {detail}")
-    timeout_s = requests.integer(query, "timeoutSeconds") or random.uniform(1800, 3600)
+    timeout_s = requests.integer(query, "timeoutSeconds") or 1800 + secrets.randbelow(1800)
     matches = selectors.matcher(resource, query.get("labelSelector", ""), query.get("fieldSelector", ""))
     wants_bookmarks = requests.flag(query, "allowWatchBookmarks")
     return Options(version, float(timeout_s), wants_bookmarks, wants_initial, matches)
@@ -128,7 +128,7 @@ class Watch:
                 wait.cancel()
 
     def _line(self, change: Change) -> bytes | None:
-        """The change as this watch sees it: an object that enters or leaves the selection is added or deleted."""
+        """The change as this watch sees it: what enters the selection is added, what leaves it deleted."""
         namespace = self._target.namespace
         if namespace and namespace_of(change.obj) != namespace:
             return None

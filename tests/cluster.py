@@ -1,4 +1,4 @@
-"""Starts the stand-in cluster as a process of its own and speaks plain HTTP to it; imports nothing of the portal."""
+"""Starts the stand-in cluster as a process and speaks plain HTTP to it; imports nothing of the portal."""
 
 import contextlib
 import json
@@ -137,7 +137,7 @@ class DevCluster:
         token: str | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> HTTPResponse:
-        """The answer with its body unread: for streams. `token` "" sends no credentials; a str body goes as it is."""
+        """The answer with its body unread, for streams. A `token` "" sends none; a str body goes as is."""
         if query:
             path += "?" + urlencode({name: _as_text(value) for name, value in query.items()}, quote_via=quote)
         sent: dict[str, str] = {}
@@ -170,11 +170,15 @@ class DevCluster:
     def watch(
         self, path: str, query: Mapping[str, object] | None = None, timeout_s: float = 60
     ) -> Iterator[Obj]:
-        """Events of a watch until the server ends it."""
+        """Events of a watch, open when this returns, until the server ends it."""
         response = self.open("GET", path, query={"watch": "1", **(query or {})}, timeout_s=timeout_s)
-        with contextlib.closing(response):
-            while line := response.readline():
-                yield json.loads(line)
+
+        def events() -> Iterator[Obj]:
+            with contextlib.closing(response):
+                while line := response.readline():
+                    yield json.loads(line)
+
+        return events()
 
     # Builds.
 

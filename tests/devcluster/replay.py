@@ -1,4 +1,4 @@
-"""Sends a recording's requests to the stand-in at the recorded times, and reduces answers to what must be the same."""
+"""Sends a recording to the stand-in at the recorded times, and reduces answers to what must match."""
 
 import json
 import re
@@ -20,10 +20,10 @@ POD_SUFFIX = re.compile(
 
 # Deadlines, retries and TTLs count from whole seconds: at the same moment of a second they fall alike.
 START_FRACTION = 0.7
-# What the recording saw may come this much later here; a request comes a little later, so that what it is
-# about has happened on a busy machine too.
+# What the recording saw may come this much later here; who looks comes a little later too, so that what is
+# looked at has happened on a busy machine.
 LATE_S = 1.2
-REQUEST_DELAY_S = 0.15
+LOOK_DELAY_S = 0.25
 
 Obj = dict[str, Any]
 
@@ -73,10 +73,11 @@ class Player:
         time.sleep((START_FRACTION - time.time()) % 1)
         for watch in watches:
             watch.start()
-        begun = time.monotonic() + REQUEST_DELAY_S
+        begun = time.monotonic()
         for entry in self.replay.entries:
             if not is_watch(entry):
-                time.sleep(max(0.0, entry["t"] - (time.monotonic() - begun)))
+                due_s = entry["t"] + (LOOK_DELAY_S if entry["request"]["method"] == "GET" else 0.0)
+                time.sleep(max(0.0, due_s - (time.monotonic() - begun)))
                 self.replay.answers[entry["id"]] = self._send(entry["request"])
         for watch in watches:
             watch.join()
@@ -114,8 +115,9 @@ class Player:
             if item["event"]["type"] == "ADDED"
         ]
         for job in {stem(name) for name in recorded}:
-            pairs = zip([n for n in recorded if stem(n) == job], [n for n in ours if stem(n) == job])
-            self.replay.pod_names.update(dict(pairs))
+            theirs = [name for name in recorded if stem(name) == job]
+            mine = [name for name in ours if stem(name) == job]
+            self.replay.pod_names.update(zip(theirs, mine, strict=False))
 
     def _send(self, request: Obj) -> Answer:
         body = request.get("body")
@@ -222,7 +224,7 @@ def pod_step(event: Obj) -> Obj:
 
 
 def steps(events: list[Obj]) -> Iterator[tuple[str, Obj]]:
-    """(object, step) of a watch of Jobs or pods; those of a Job are numbered in the order in which they came."""
+    """(object, step) of a watch of Jobs or pods; those of a Job are numbered as they came."""
     numbers: dict[str, dict[str, int]] = {}
     for event in events:
         obj = event["object"]
@@ -237,10 +239,10 @@ def histories(events: list[Obj], namespace: str) -> dict[str, list[Obj]]:
     """By object, its steps without repetitions."""
     found: dict[str, list[Obj]] = {}
     for name, step in steps(events):
-        step = plain(step, namespace)
+        seen = plain(step, namespace)
         history = found.setdefault(name, [])
-        if not history or history[-1] != step:
-            history.append(step)
+        if not history or history[-1] != seen:
+            history.append(seen)
     return found
 
 

@@ -1,7 +1,6 @@
 """Recordings of a real API server, sent to the stand-in as they are: the same answers, states and Events."""
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -35,8 +34,8 @@ SCENARIOS = (
     "18-stuck-pods",
 )
 
-# Requests within milliseconds of an orphaning DELETE: whether the collector has been quicker differs from run to
-# run (in 07a the second DELETE found nothing, in 07f it did).
+# Requests within milliseconds of an orphaning DELETE: whether the collector has been quicker differs from run
+# to run (in 07a the second DELETE found nothing, in 07f it did).
 RACES = {
     (scenario, entry)
     for scenario in ("07a-delete-default", "07d-delete-orphan", "07f-delete-empty-deleteoptions")
@@ -51,7 +50,7 @@ LEFT_OUT = {("06-not-found-and-invalid", 33), ("06-not-found-and-invalid", 41)}
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Replay]]:
+def played(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Replay]:
     """All recordings at once, each in a namespace of its own: as long as the longest takes (35 s)."""
     cluster = DevCluster.start(tmp_path_factory.mktemp("replay"))
     found: dict[str, Replay] = {}
@@ -71,7 +70,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Repla
     cluster.stop()
     if failures:
         raise failures[0]
-    yield found
+    return found
 
 
 def watches(played: dict[str, Replay], scenario: str, resource: str) -> list[tuple[Any, Any]]:
