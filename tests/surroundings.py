@@ -2,10 +2,14 @@
 
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+import environ
+import psycopg
 
 from tests.postgres import Postgres, find_binaries
 from tests.valkey import Valkey
@@ -87,3 +91,23 @@ def database_url_of(database: dict[str, object]) -> str:
     if host.startswith("/"):
         return f"postgres://{login}@/{host}/{database['NAME']}"
     return f"postgres://{login}@{host}:{database.get('PORT') or 5432}/{database['NAME']}"
+
+
+def fresh_database_url() -> str:
+    """A new, empty database for a whole portal; empty where that is a SQLite file in its own folder."""
+    url = os.environ["DATABASE_URL"]
+    if url.startswith("sqlite"):
+        return ""
+    name = f"portal_{secrets.token_hex(6)}"
+    config = environ.Env.db_url_config(url)
+    with psycopg.connect(
+        host=config["HOST"],
+        port=config["PORT"] or None,
+        user=config["USER"],
+        password=config["PASSWORD"] or None,
+        dbname=config["NAME"],
+        autocommit=True,
+        connect_timeout=5,
+    ) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return f"{url.rpartition('/')[0]}/{name}"

@@ -11,6 +11,7 @@ import pytest
 
 from buildportal import embedded_valkey, statedir
 from buildportal.statedir import Refused
+from tests.ports import free_port
 from tests.processes import Process
 from tests.surroundings import variables_of_the_settings
 
@@ -26,12 +27,6 @@ def refusal(state_dir: Path, **variables: str) -> str:
         lines = [line for line in run.output.splitlines() if not line.startswith("Starting")]
         assert len(lines) == 1, run.output
         return lines[0]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""End to end: the whole portal, started as a newcomer starts it."""
