@@ -28,7 +28,7 @@ _DELIVERIES = 50
 def cluster() -> Cluster:
     """This process's gateway, bound to the database at first use. Raises ClusterError, WrongCluster."""
     config = ClusterConfig(
-        mode=settings.CLUSTER,
+        mode="incluster" if settings.CLUSTER == "incluster" else "kubeconfig",
         kubeconfig=settings.KUBECONFIG,
         context=settings.KUBE_CONTEXT,
         connect_timeout_s=settings.KUBE_CONNECT_TIMEOUT_S,

@@ -1,6 +1,7 @@
 """The automaton and the constraints hold, whoever writes; tokens keep no secret."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -28,7 +29,7 @@ def in_state(status: Status) -> Build:
 @pytest.mark.parametrize("target", list(Status))
 def test_only_the_contracts_edges_exist(origin: Status, target: Status) -> None:
     build = in_state(origin)
-    changes = {"completed_at": at(9)} if target in FINISHED else {}
+    changes: dict[str, Any] = {"completed_at": at(9)} if target in FINISHED else {}
     if target in EDGES[origin]:
         assert build.move_to(target, source="test", **changes) is not None
         assert build.status == target
@@ -94,7 +95,7 @@ def test_a_tokens_secret_is_not_stored() -> None:
     found = ApiToken.of_secret(secret)
     assert found == token
     assert found is not None
-    assert found.access.third_party_ids == {"acme"}
+    assert found.access.third_party_ids == frozenset({"acme"})
 
 
 @pytest.mark.parametrize("secret", ["", "wrong", "bp_\udce9", "\x00"])

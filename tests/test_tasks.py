@@ -88,19 +88,18 @@ def test_the_watch_and_one_worker_are_enough(cluster: DevCluster) -> None:
     wait_until(lambda: status_of(short) == Status.FAILED, 15, "the short build failed")
     failed = Build.objects.get(name=short)
     assert (failed.status_reason, failed.error_exit_code) == ("error", 3)
-    log = wait_until(
-        lambda: BuildLog.objects.filter(build=failed, is_final=True).first(), 10, "its log is kept"
-    )
-    assert log.text.count("\n") >= 5
+    kept = BuildLog.objects.filter(build=failed, is_final=True)
+    wait_until(kept.exists, 10, "its log is kept")
+    assert kept.get().text.count("\n") >= 5
 
 
 @pytest.mark.usefixtures("worker", "beat")
 def test_without_a_watcher_the_list_is_enough(cluster: DevCluster) -> None:
     build = a_running_build(cluster)
-    log = wait_until(
-        lambda: BuildLog.objects.filter(build=build).exclude(text="").first(), 10, "the live log is stored"
-    )
-    wait_until(lambda: len(BuildLog.objects.get(build=build).text) > len(log.text), 10, "the live log grows")
+    stored = BuildLog.objects.filter(build=build)
+    wait_until(stored.exclude(text="").exists, 10, "the live log is stored")
+    begun = stored.get().text
+    wait_until(lambda: len(stored.get().text) > len(begun), 10, "the live log grows")
     cluster.delete_job(build.name)
     wait_until(lambda: status_of(build.name) == Status.FAILED, 15, "the missing build is found")
     assert Build.objects.get(pk=build.pk).status_reason == "lost"
