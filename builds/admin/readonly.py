@@ -26,4 +26,4 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
     list_per_page = 50
     list_max_show_all = 200
     # A sort by a column without an index would read and sort the whole table.
-    sortable_by: tuple[str, ...] = ()
+    sortable_by = ()

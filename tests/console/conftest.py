@@ -11,8 +11,10 @@ from django.test import Client
 def person(db: None) -> Callable[..., User]:
     """Make somebody with the permissions named, as `view_build`."""
 
-    def make(*permissions: str, name: str = "ada", **columns: bool) -> User:
-        user = User.objects.create_user(name, **columns)
+    def make(
+        *permissions: str, name: str = "ada", is_staff: bool = False, is_superuser: bool = False
+    ) -> User:
+        user = User.objects.create(username=name, is_staff=is_staff, is_superuser=is_superuser)
         found = list(Permission.objects.filter(content_type__app_label="builds", codename__in=permissions))
         assert len(found) == len(permissions), "a permission of this name does not exist"
         user.user_permissions.set(found)

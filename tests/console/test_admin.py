@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django.fixtures import DjangoAssertNumQueries
 
 from builds.models import ApiToken, Build, BuildEvent, Cancellation, NamespaceSync
 from builds.states import Status
@@ -61,7 +62,7 @@ def test_the_list_is_searched_and_filtered(staff: Client) -> None:
 
 @pytest.mark.parametrize("path", [BUILDS, "/admin/builds/buildevent/"])
 def test_the_number_of_queries_does_not_grow_with_the_rows(
-    staff: Client, path: str, django_assert_num_queries: Callable[..., object]
+    staff: Client, path: str, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     make_build()
     staff.get(path)
@@ -72,7 +73,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(
         # Session, user, two for the permissions, total, rows.
         with django_assert_num_queries(6) as queries:
             staff.get(path)
-        counted.append(len(queries))  # type: ignore[arg-type]
+        counted.append(len(queries))
     assert counted[0] == counted[1]
 
 

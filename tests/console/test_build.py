@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django.fixtures import DjangoAssertNumQueries
 
 from builds.models import Build, BuildEvent, BuildLog, Cancellation, OutgoingEvent
 from builds.states import Reason, Status
@@ -15,8 +16,8 @@ from tests.builders import make_build
 REFRESH = {"HX-Request": "true"}
 
 
-def page_of(browser: Client, build: Build, **how: object) -> str:
-    answer = browser.get(reverse("console:build", args=[build.uid or build.name]), **how)
+def page_of(browser: Client, build: Build) -> str:
+    answer = browser.get(reverse("console:build", args=[build.uid or build.name]))
     assert answer.status_code in (200, 286)
     return str(answer.content.decode())
 
@@ -29,8 +30,8 @@ def test_a_build_is_found_by_uid_and_by_name(viewer: Client) -> None:
     old = make_build(name="twice", created_at=timezone.now() - timedelta(days=1), status=Status.SUCCEEDED)
     new = make_build(name="twice", third_party_id=old.third_party_id)
     waiting = make_build(name="waits", uid=None, status=Status.PENDING, job=None)
-    assert new.uid in viewer.get("/console/builds/twice").content.decode()
-    assert old.uid in page_of(viewer, old)
+    assert str(new.uid) in viewer.get("/console/builds/twice").content.decode()
+    assert str(old.uid) in page_of(viewer, old)
     assert "No pod has been seen yet" in page_of(viewer, waiting)
     assert "Attempts under this name" in page_of(viewer, old)
     assert f'href="/console/builds/{new.uid}"' in page_of(viewer, old)
@@ -186,7 +187,7 @@ def test_cancel_is_offered_to_those_who_may(
 
 
 def test_the_number_of_queries_does_not_grow_with_the_history(
-    viewer: Client, django_assert_num_queries: Callable[..., object]
+    viewer: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     build = make_build(name="busy")
     for rows in (1, 30):
