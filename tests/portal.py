@@ -115,13 +115,12 @@ class Portal:
 
         def look() -> dict[str, Any] | None:
             answer = self.request("GET", f"/builds/{name}")
-            return answer.body["build"] if answer.status == 200 else None
+            build: dict[str, Any] = answer.body.get("build", {})
+            return build if build.get("status") in statuses else None
 
-        return wait_until(
-            lambda: (build := look()) and build["status"] in statuses and build,
-            timeout_s,
-            f"{name}: {statuses}",
-        )
+        build = wait_until(look, timeout_s, f"{name}: {statuses}")
+        assert build
+        return build
 
     def is_ready(self) -> bool:
         try:

@@ -46,7 +46,7 @@ def test_work_goes_on_and_no_build_is_wrong(portal: Portal) -> None:
 
 
 def wrong_builds(portal: Portal) -> list[str]:
-    """Builds whose state is not their Job's, looked at again for a while: the portal may be a moment behind."""
+    """Builds whose state is not their Job's, looked at for a while: the portal may be a moment behind."""
     assert portal.kubeconfig
     gateway = Cluster.connect(ClusterConfig(mode="kubeconfig", kubeconfig=portal.kubeconfig))
     wrong: list[str] = []
