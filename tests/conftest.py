@@ -27,6 +27,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     SURROUNDINGS.remove()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """With this variable inherited, pytest-django would have a worker's Django read the settings before the
+    worker has surroundings of its own, and all would share the Valkey of their controller."""
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)
+
+
 @pytest.fixture(scope="session")
 def valkey() -> Valkey:
     """The Valkey server of this test process; a test that stops it starts it again."""
