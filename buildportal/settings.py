@@ -234,6 +234,7 @@ CORS_EXPOSE_HEADERS = [
     "X-Log-Skipped",
     "X-Logs-Unavailable-Reason",
 ]
+CORS_URLS_REGEX = r"^/(?!console/|admin/)"  # no other site has business with the pages
 CORS_ALLOW_CREDENTIALS = flag("CORS_ALLOW_CREDENTIALS", False)
 CORS_PREFLIGHT_MAX_AGE = 600
 
