@@ -235,10 +235,12 @@ def steps(events: list[Obj]) -> Iterator[tuple[str, Obj]]:
         yield f"{kind} {job} #{number}", job_step(event) if kind == "Job" else pod_step(event)
 
 
-def histories(events: list[Obj], namespace: str) -> dict[str, list[Obj]]:
-    """By object, its steps without repetitions."""
+def histories(events: list[Obj], namespace: str, is_untimed: bool) -> dict[str, list[Obj]]:
+    """By object, its steps without repetitions; untimed, without the count that depends on the moment."""
     found: dict[str, list[Obj]] = {}
     for name, step in steps(events):
+        if is_untimed:
+            step.get("status", {}).pop("terminating", None)
         seen = plain(step, namespace)
         history = found.setdefault(name, [])
         if not history or history[-1] != seen:

@@ -1,4 +1,4 @@
-"""Lists of the stand-in: selectors, pages, resourceVersion rules and representations, as recording 10 shows them."""
+"""Lists of the stand-in: selectors, pages, versions and representations, as recording 10 shows them."""
 
 import gzip
 import json

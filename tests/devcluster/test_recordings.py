@@ -42,6 +42,9 @@ RACES = {
     for entry in (6, 7)
 }
 
+# The resumption was sent 0.2 s before the count of terminating pods was due: on a busy machine it is later.
+UNTIMED = {"09-suspend-resume"}
+
 # Where the stand-in refuses too, with a shorter reason (docs/devcluster.md).
 SHORTER = {("06-not-found-and-invalid", 35), ("06-not-found-and-invalid", 40)}
 
@@ -108,7 +111,9 @@ def test_objects_go_through_the_recorded_states(
     played: dict[str, Replay], scenario: str, resource: str
 ) -> None:
     for recorded, ours in watches(played, scenario, resource):
-        expected, found = replay.histories(recorded, scenario), replay.histories(ours, scenario)
+        is_untimed = scenario in UNTIMED
+        expected = replay.histories(recorded, scenario, is_untimed)
+        found = replay.histories(ours, scenario, is_untimed)
         assert found.keys() == expected.keys()
         for name, steps in expected.items():
             # A pod that is stuck goes on repeating itself after the recording's end.

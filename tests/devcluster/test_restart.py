@@ -106,7 +106,7 @@ def test_a_paused_cluster_hangs_and_comes_back(own_cluster: DevCluster) -> None:
 
 def test_a_taken_port_is_one_sentence(own_cluster: DevCluster, tmp_path: Path) -> None:
     port = int(own_cluster.url.rpartition(":")[2])
-    with pytest.raises(ClusterError, match="devcluster cannot start: .*in use") as failure:
+    with pytest.raises(ClusterError, match=r"devcluster cannot start: .*in use") as failure:
         DevCluster.start(tmp_path / "second", port=port)
     assert "Traceback" not in str(failure.value)
 

@@ -1,4 +1,4 @@
-"""Watches of the stand-in: where they begin, what they show, how they end, as recordings 11 and 11b show it."""
+"""Watches of the stand-in: where they begin, what they show, how they end, as in recordings 11 and 11b."""
 
 import json
 import time
@@ -128,7 +128,7 @@ def test_namespaces_do_not_mix(cluster: DevCluster) -> None:
     cluster.delete_job("other", "default")
     assert shown(cluster, resourceVersion=start) == []
     everywhere = cluster.watch("/apis/batch/v1/jobs", {"timeoutSeconds": 1, "resourceVersion": start})
-    assert [e["type"] for e in everywhere][0] == "ADDED"
+    assert next(everywhere)["type"] == "ADDED"
 
 
 def test_the_history_ends_and_then_versions_are_too_old(cluster: DevCluster) -> None:
