@@ -74,7 +74,7 @@ class NamespaceFilter(admin.SimpleListFilter):
         return [(name, name) for name in settings.NAMESPACES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Build]) -> QuerySet[Build]:
-        return queryset.filter(namespace=self.value()) if self.value() else queryset
+        return queryset.filter(namespace=self.value()) if self.value() in settings.NAMESPACES else queryset
 
 
 class ReasonFilter(admin.SimpleListFilter):
@@ -87,7 +87,7 @@ class ReasonFilter(admin.SimpleListFilter):
         return [(reason.value, reason_label(reason)) for reason in Reason]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Build]) -> QuerySet[Build]:
-        return queryset.filter(status_reason=self.value()) if self.value() else queryset
+        return queryset.filter(status_reason=self.value()) if self.value() in Reason.values else queryset
 
 
 class BuildEventInline(ReadOnly, admin.TabularInline):
