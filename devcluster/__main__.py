@@ -4,19 +4,24 @@ import argparse
 import asyncio
 import contextlib
 import errno
+import fcntl
 import signal
 import socket
+import sqlite3
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from aiohttp import web
 
 from devcluster import credentials, discovery
-from devcluster.cluster import open_cluster
+from devcluster.cluster import assemble
 from devcluster.demo import Demo
+from devcluster.journal import Journal
 from devcluster.server import Server
 
 SHUTDOWN_S = 1.0
+DATABASE = "cluster.sqlite3"
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -55,12 +60,24 @@ def _read_port(remembered: Path) -> int:
         return 0
 
 
-async def serve(arguments: argparse.Namespace) -> None:
+def hold(state_dir: Path) -> TextIO:
+    """Makes the folder this process's own while the file is open; raises OSError if it is another's."""
+    state_dir.mkdir(parents=True, exist_ok=True)
+    lock = (state_dir / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise OSError(error.errno, f"another devcluster uses {state_dir}") from error
+    return lock
+
+
+async def serve(arguments: argparse.Namespace, journal: Journal) -> None:
     state_dir: Path = arguments.state_dir
     keys = credentials.ensure(state_dir, arguments.host)
     listener = listen(arguments.host, arguments.port, state_dir / "port")
     port = listener.getsockname()[1]
-    cluster = open_cluster(state_dir)
+    cluster = assemble(journal)
     cluster.start()
     if arguments.demo:
         Demo(cluster, arguments.demo_rate).start()
@@ -80,16 +97,17 @@ async def serve(arguments: argparse.Namespace) -> None:
     sys.stdout.flush()
     await server.stopping.wait()
     await runner.cleanup()
-    cluster.journal.close()
 
 
 def main() -> None:
     arguments = parse_arguments(sys.argv[1:])
     try:
-        arguments.state_dir.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(serve(arguments))
-    except OSError as error:
+        with (
+            hold(arguments.state_dir),
+            contextlib.closing(Journal(arguments.state_dir / DATABASE)) as journal,
+        ):
+            asyncio.run(serve(arguments, journal))
+    except (OSError, sqlite3.Error) as error:
         raise SystemExit(f"devcluster cannot start: {error}") from error
 
 

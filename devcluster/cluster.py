@@ -1,8 +1,7 @@
-"""The parts of the stand-in put together over one state folder; no HTTP."""
+"""The parts of the stand-in put together over one journal; no HTTP."""
 
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 
 from devcluster import admission, clock
 from devcluster.deletion import Deletion
@@ -35,9 +34,8 @@ class Cluster:
         self.deletion.start()
 
 
-def open_cluster(state_dir: Path) -> Cluster:
-    """Reads the state folder, and furnishes a new one with namespaces and a node."""
-    journal = Journal(state_dir / "cluster.sqlite3")
+def assemble(journal: Journal) -> Cluster:
+    """Reads what the journal keeps, and furnishes a new cluster with namespaces and a node."""
     store = Store(journal)
     if not store.items("namespaces"):
         for name in FIRST_NAMESPACES:

@@ -111,6 +111,13 @@ def test_a_taken_port_is_one_sentence(own_cluster: DevCluster, tmp_path: Path) -
     assert "Traceback" not in str(failure.value)
 
 
+def test_a_folder_in_use_is_one_sentence(own_cluster: DevCluster) -> None:
+    with pytest.raises(ClusterError, match="another devcluster uses") as failure:
+        DevCluster.start(own_cluster.state_dir)
+    assert "Traceback" not in str(failure.value)
+    assert own_cluster.jobs() == [], "the first goes on"
+
+
 def test_the_kubeconfig_is_for_its_owner_alone(own_cluster: DevCluster) -> None:
     assert own_cluster.kubeconfig.stat().st_mode & 0o777 == 0o600
 
