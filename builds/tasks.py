@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache
+from itertools import islice
 from threading import BoundedSemaphore
 from typing import Any
 
@@ -46,6 +47,7 @@ def cluster() -> Cluster:
 # work anyway. So nudges leave by a thread of their own, and those that find no room are dropped.
 _publisher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nudge")
 _room = BoundedSemaphore(100)
+_NUDGES = 40
 
 
 def nudge(task: Task, build_id: int) -> None:
@@ -66,10 +68,10 @@ def nudge(task: Task, build_id: int) -> None:
 
 
 def nudge_due(due: sync.Due) -> None:
-    """Nudge for everything that became due."""
-    for build_id in due.cancellations:
+    """Nudge for what became due; of a first list's thousands for some, the sweepers take the rest."""
+    for build_id in islice(due.cancellations, _NUDGES):
         nudge(carry_out_cancellation, build_id)
-    for build_id in due.logs:
+    for build_id in islice(due.logs, _NUDGES):
         nudge(capture_log, build_id)
 
 
