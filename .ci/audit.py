@@ -1,4 +1,4 @@
-"""Asks pip-audit about the locked packages; fails on a known vulnerability, not on data that it cannot reach."""
+"""Asks pip-audit about the locked packages; a known vulnerability fails, data out of reach does not."""
 
 import json
 import subprocess
