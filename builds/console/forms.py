@@ -7,6 +7,8 @@ from django.contrib.auth.forms import AuthenticationForm
 
 REASON_MAX_CHARACTERS = 500
 
+_OTHER = "other"
+
 
 class SignInForm(AuthenticationForm):
     """Django's own form, with what password managers look for."""
@@ -18,18 +20,18 @@ class SignInForm(AuthenticationForm):
 
 
 class CancelForm(forms.Form):
-    """Why a build is cancelled: one of the usual reasons, own words, or both."""
+    """Why a build is cancelled: one of the usual reasons, own words, or both. None is chosen beforehand:
+    a reason that nobody gave would be kept for ever.
+    """
 
     PRESETS = [
         ("Asked for by the customer", "The customer asked for it"),
         ("Started by mistake", "It was started by mistake"),
         ("Stuck or far too slow", "It is stuck or far too slow"),
         ("Superseded by a newer build", "A newer build replaces it"),
-        ("", "Something else"),
+        (_OTHER, "Something else, which is:"),
     ]
-    preset = forms.ChoiceField(
-        label="Why?", choices=PRESETS, required=False, widget=forms.RadioSelect, initial=PRESETS[0][0]
-    )
+    preset = forms.ChoiceField(label="Why?", choices=PRESETS, required=False, widget=forms.RadioSelect)
     details = forms.CharField(
         label="In your words",
         required=False,
@@ -42,6 +44,8 @@ class CancelForm(forms.Form):
         """Add `reason`, the one sentence that is stored."""
         cleaned = super().clean() or {}
         preset, details = cleaned.get("preset", ""), cleaned.get("details", "")
+        if preset == _OTHER:
+            preset = ""
         reason = f"{preset}: {details}" if preset and details else preset or details
         if not reason and not self.errors:
             self.add_error("details", "Say why this build is cancelled; the reason is kept with it.")

@@ -57,6 +57,7 @@ def test_the_list_is_searched_and_filtered(staff: Client) -> None:
     assert shown("?status__exact=running") == ["build-two"]
     assert shown("?status_reason=oom_killed") == ["build-one"]
     assert shown("?namespace=knative-lambda") == ["build-one", "build-two"]
+    assert shown("?namespace=%00&status_reason=%00") == ["build-one", "build-two"]
     assert "badge-failed" in staff.get(BUILDS).content.decode()
 
 

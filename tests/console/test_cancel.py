@@ -30,6 +30,7 @@ def test_asking_changes_nothing(canceller: Client) -> None:
     page = canceller.get(path_of(build)).content.decode()
     assert build.name in page
     assert "This cannot be undone" in page
+    assert "checked" not in page
     build.refresh_from_db()
     assert build.status == Status.RUNNING
     assert not Cancellation.objects.exists()
@@ -54,10 +55,10 @@ def test_the_wish_is_stored_and_told(canceller: Client) -> None:
 
 def test_a_double_click_is_one_wish(canceller: Client) -> None:
     build = make_build()
-    canceller.post(path_of(build), WHY)
+    canceller.post(path_of(build), {"preset": "other", "details": "mine"})
     second = canceller.post(path_of(build), {"preset": "", "details": "again"}, follow=True)
     assert "is being cancelled already" in second.content.decode()
-    assert Cancellation.objects.get(build=build).reason == "Started by mistake"
+    assert Cancellation.objects.get(build=build).reason == "mine"
     assert BuildEvent.objects.filter(build=build, to_status=Status.CANCELLING).count() == 1
 
 
@@ -82,6 +83,8 @@ def test_a_finished_build_is_explained(canceller: Client, status: Status, words:
     ("sent", "words"),
     [
         ({"preset": "", "details": "  "}, "Say why this build is cancelled"),
+        ({"preset": "other", "details": ""}, "Say why this build is cancelled"),
+        ({}, "Say why this build is cancelled"),
         ({"preset": "", "details": "x" * 501}, "at most 500 characters"),
         ({"preset": "Started by mistake", "details": "x" * 490}, "over 500 characters"),
         ({"preset": "made up", "details": "x"}, "Select a valid choice"),
