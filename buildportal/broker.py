@@ -6,8 +6,6 @@ from functools import cache
 
 import redis
 from django.conf import settings
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 
 @cache
@@ -17,8 +15,6 @@ def client() -> redis.Redis:
         settings.REDIS_URL,
         socket_timeout=settings.REDIS_TIMEOUT_S,
         socket_connect_timeout=settings.REDIS_TIMEOUT_S,
-        # The library's own three retries with pauses would stretch half a second to many.
-        retry=Retry(NoBackoff(), 0),
         decode_responses=True,
     )
 
