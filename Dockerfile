@@ -23,6 +23,6 @@ RUN SECRET_KEY=while-collecting python manage.py collectstatic --noinput
 USER 10001
 VOLUME /var/lib/buildportal
 EXPOSE 8000
-CMD ["python", "-m", "gunicorn", "buildportal.wsgi", "--bind", "0.0.0.0:8000", "--worker-class", "gthread", \
+CMD ["python", "-m", "gunicorn", "buildportal.wsgi", "--preload", "--bind", "0.0.0.0:8000", "--worker-class", "gthread", \
      "--workers", "2", "--threads", "8", "--timeout", "30", "--graceful-timeout", "4", \
      "--worker-tmp-dir", "/dev/shm", "--no-control-socket", "--log-level", "warning"]

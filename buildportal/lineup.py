@@ -46,7 +46,7 @@ PORTAL = (
     Member(
         "web",
         _arguments(
-            "-m gunicorn buildportal.wsgi --bind {bind} --worker-class gthread "
+            "-m gunicorn buildportal.wsgi --preload --bind {bind} --worker-class gthread "
             f"--workers {WEB_PROCESSES} --threads {WEB_THREADS} --timeout 30 --graceful-timeout 4 "
             "--worker-tmp-dir /dev/shm --no-control-socket --log-level warning"
         ),
