@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,15 +21,18 @@ T = TypeVar("T")
 class Process:
     """A child process with its output in a file; leaving it as a context kills it and what it started."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], output: Path) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes], output: int) -> None:
         self._popen = popen
         self._output = output
         self.pid = popen.pid
+        weakref.finalize(self, os.close, output)
 
     @classmethod
     def start(cls, args: Sequence[str], env: Mapping[str, str] | None = None, *, cwd: Path = ROOT) -> Self:
         """Run the command; `env` comes on top of this process's environment."""
         descriptor, name = tempfile.mkstemp(prefix="bp-output-")
+        # Without a name it goes when the last process that writes to it has gone.
+        Path(name).unlink()
         try:
             popen = subprocess.Popen(
                 list(args),
@@ -40,9 +44,10 @@ class Process:
                 start_new_session=True,
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - takes no lock, see there
             )
-        finally:
+        except OSError:
             os.close(descriptor)
-        return cls(popen, Path(name))
+            raise
+        return cls(popen, descriptor)
 
     @classmethod
     def python(cls, *args: str, env: Mapping[str, str] | None = None) -> Self:
@@ -77,7 +82,8 @@ class Process:
     @property
     def output(self) -> str:
         """All that it has written to standard output and error so far."""
-        return self._output.read_text(errors="replace")
+        size = os.fstat(self._output).st_size
+        return os.pread(self._output, size, 0).decode(errors="replace")
 
     @property
     def returncode(self) -> int | None:
@@ -91,9 +97,11 @@ class Process:
 
     def wait_for_output(self, text: str, timeout_s: float = 20) -> None:
         """Return once the output holds the text; an end of the process before that is an AssertionError."""
-        wait_until(
-            lambda: text in self.output or not self.is_running, timeout_s, f"{text!r} in {self.output}"
-        )
+        try:
+            wait_until(lambda: text in self.output or not self.is_running, timeout_s, f"{text!r} is written")
+        except AssertionError as error:
+            error.add_note(self.output)
+            raise
         assert text in self.output, f"ended with {self.returncode} before it wrote {text!r}:\n{self.output}"
 
     def send(self, signal_number: signal.Signals) -> None:
@@ -128,7 +136,6 @@ class Process:
         self.kill()
         if error is not None:
             error.add_note(f"Output of pid {self.pid}:\n{self.output[-5000:]}")
-        self._output.unlink(missing_ok=True)
 
 
 def wait_until(condition: Callable[[], T], timeout_s: float, what: str, *, every_s: float = 0.05) -> T:
