@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import Case, Q, When
 
 from builds.models.access import Access
 from builds.models.event import BuildEvent
@@ -33,11 +33,11 @@ class BuildQuerySet(models.QuerySet["Build"]):
     def named(self, name_or_uid: str, namespace: str | None = None) -> "Build | None":
         """The build of that uid, else the newest attempt of that name in the (default) namespace.
 
-        One query. Chain it behind `visible_to`: attempts that the caller may not see do not count.
+        One query, one row. Chain it behind `visible_to`: attempts that the caller may not see do not count.
         """
         named = Q(name=name_or_uid, namespace=namespace or settings.NAMESPACES[0])
-        found = list(self.filter(named | Q(uid=name_or_uid)).newest_first())
-        return next((build for build in found if build.uid == name_or_uid), found[0] if found else None)
+        uid_first = Case(When(uid=name_or_uid, then=0), default=1)
+        return self.filter(named | Q(uid=name_or_uid)).order_by(uid_first, "-created_at", "-pk").first()
 
     def attempts_of(self, build: "Build") -> Self:
         """All builds of the same name, namespace and customer, newest first."""

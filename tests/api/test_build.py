@@ -329,3 +329,5 @@ def test_costs_four_statements_however_much_there_is(api: Api) -> None:
         assert client.get("/builds/again").status_code == 200
     # The token; the build with its log, cancellation, event and list; its history; its attempts.
     assert len(queries) == 4
+    # The other attempts' logs and Jobs are left where they are.
+    assert queries[1]["sql"].endswith("LIMIT 1")
