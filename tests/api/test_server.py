@@ -57,6 +57,7 @@ def test_without_a_database_it_says_so(process_environment: dict[str, str], url:
             status, body, headers = ask(port, "GET", path, headers={"Authorization": "Bearer x"})
             assert (status, body["code"], headers["Retry-After"]) == (503, "unavailable", "5")
             assert body["correlation_id"] == headers["X-Correlation-ID"]
+            assert body["details"] == ({"database": "unreachable"} if path == "/readyz" else {})
             for word in ("nowhere", "sqlite", "127.0.0.1", "connect"):
                 assert word not in json.dumps(body)
 
