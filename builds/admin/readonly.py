@@ -23,6 +23,8 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
     """Records as they stand. The unfiltered count is not asked for: it costs a walk through the table."""
 
     show_full_result_count = False
+    # Nor are the counts beside each filter, which would be a query each.
+    show_facets = admin.ShowFacets.NEVER
     list_per_page = 50
     list_max_show_all = 200
     # A sort by a column without an index would read and sort the whole table.

@@ -100,12 +100,18 @@ def status_badge(status: str) -> SafeString:
     )
 
 
+_LOG_ABSENCES = {
+    "not_created": "The Job has not been created yet.",
+    "pod_initializing": "The build container has not started yet.",
+    "image_pull": "An image of the pod cannot be fetched, so nothing has run yet.",
+    "other": "The build container is waiting to start.",
+    "never_started": "No pod of the build ever started.",
+    "pod_gone": "The pod is gone.",
+    "unreachable": "The cluster could not be asked for the log.",
+}
+
+
 @register.filter
 def log_absence(reason: str | None) -> str:
-    """Why there is no log, in words; an unknown code as it stands."""
-    known = {
-        "pod_initializing": "The build container has not started yet.",
-        "pod_gone": "The pod was gone before its log could be read.",
-        "not_stored": "No log was stored.",
-    }
-    return known.get(reason or "", (reason or "").replace("_", " ").capitalize())
+    """Why there is no log, or no newer line of it, in words; a code without words as it stands."""
+    return _LOG_ABSENCES.get(reason or "", reason or "")

@@ -109,7 +109,7 @@ def test_a_finished_build_is_left_alone(sign_in: Callable[..., Page], scene: Sce
     assert build.move_to(Status.SUCCEEDED, source="watch", completed_at=timezone.now())
     BuildLog.objects.filter(build=build).update(is_final=True, text=F("text"))
     expect(page.locator(".build-state")).to_contain_text("Succeeded")
-    expect(page.locator("#log").locator("xpath=..")).to_contain_text("complete")
+    expect(page.locator("#log").locator("xpath=..")).to_contain_text("final")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.wait_for_timeout(4_500)

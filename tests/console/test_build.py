@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -22,7 +23,7 @@ def page_of(browser: Client, build: Build) -> str:
     return str(answer.content.decode())
 
 
-def add_log(build: Build, text: str, **over: object) -> BuildLog:
+def add_log(build: Build, text: str, **over: Any) -> BuildLog:
     return BuildLog.objects.create(build=build, text=text, as_of=timezone.now(), **over)
 
 
@@ -222,3 +223,35 @@ def test_only_the_newest_events_and_last_lines_are_shown(viewer: Client) -> None
     assert "line-499." in page
     assert "line-300." in page
     assert "line-299." not in page
+
+
+@pytest.mark.parametrize(
+    ("over", "log", "words"),
+    [
+        ({"status": Status.PENDING}, None, "The build container has not started yet."),
+        ({"status": Status.RUNNING}, None, "No line has been stored yet."),
+        ({"status": Status.FAILED, "started_at": None}, None, "The build container never started."),
+        ({"status": Status.SUCCEEDED}, {"is_final": True}, "The build container printed nothing."),
+        (
+            {"status": Status.PENDING},
+            {"unavailable_reason": "image_pull"},
+            "cannot be fetched, so nothing has run",
+        ),
+        ({"status": Status.FAILED}, {"unavailable_reason": "unreachable"}, "could not be asked for the log"),
+        ({"status": Status.FAILED}, {"unavailable_reason": "unheard_of"}, "unheard_of"),
+        (
+            {"status": Status.FAILED},
+            {"text": "x", "unavailable_reason": "pod_gone"},
+            "No newer line was read. The pod",
+        ),
+        ({"status": Status.SUCCEEDED}, {"text": "x", "is_final": True}, "at most \u00b7 final"),
+        ({"status": Status.CANCELLED, "gone_at": timezone.now()}, None, "this is how it was last seen"),
+    ],
+)
+def test_what_is_missing_is_told_in_words(
+    viewer: Client, over: dict[str, object], log: dict[str, Any] | None, words: str
+) -> None:
+    build = make_build(**over)
+    if log is not None:
+        add_log(build, **{"text": "", **log})
+    assert words in " ".join(page_of(viewer, build).split())
