@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import random
 import signal
 import socket
 import sqlite3
@@ -22,6 +23,9 @@ from devcluster.server import Server
 
 SHUTDOWN_S = 1.0
 DATABASE = "cluster.sqlite3"
+# Below those that the kernel gives to outgoing connections (ip_local_port_range): while the server is away,
+# no connection takes its port.
+LASTING_PORTS = range(20000, 30000)
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -36,7 +40,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 def listen(host: str, port: int, remembered: Path) -> socket.socket:
     """The wished port, else the one of last time if it is free, else any. Raises OSError."""
-    wishes = [port] if port else [_read_port(remembered), 0]
+    wishes = [port] if port else [*_remembered_port(remembered), *random.sample(LASTING_PORTS, 20), 0]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for wish in wishes:
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -53,11 +57,11 @@ def listen(host: str, port: int, remembered: Path) -> socket.socket:
     raise OSError(errno.EADDRINUSE, "no port is free")
 
 
-def _read_port(remembered: Path) -> int:
+def _remembered_port(remembered: Path) -> list[int]:
     try:
-        return int(remembered.read_text())
+        return [int(remembered.read_text())]
     except (OSError, ValueError):
-        return 0
+        return []
 
 
 def hold(state_dir: Path) -> TextIO:
@@ -107,6 +111,8 @@ def main() -> None:
             contextlib.closing(Journal(arguments.state_dir / DATABASE)) as journal,
         ):
             asyncio.run(serve(arguments, journal))
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     except (OSError, sqlite3.Error) as error:
         raise SystemExit(f"devcluster cannot start: {error}") from error
 

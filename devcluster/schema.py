@@ -157,7 +157,7 @@ def _go_name(type_: Any) -> str:
 
 
 def clean(body: Any, type_: Struct) -> tuple[dict[str, Any], list[str]]:
-    """The body without unknown fields and nulls, the paths of those; raises 400 on wrong types."""
+    """The body without unknown fields and nulls, and the former's paths; raises 400 on wrong types."""
     walk = _Walk(type_.name)
     cleaned = walk.clean(body, type_, "", type_.name)
     return cleaned, walk.unknown

@@ -63,7 +63,9 @@ def test_the_log_of_a_finished_container_is_as_recorded(cluster: DevCluster) -> 
     begun = time.monotonic()
     first = response.readline()
     assert time.monotonic() - begun < 0.5, "the first line comes at the start, not at the end"
-    followed = (first + response.read()).decode()
+    second = response.readline()
+    assert 0.2 < time.monotonic() - begun < 1.5, "and each of the others in its time"
+    followed = (first + second + response.read()).decode()
     assert followed == recorded_text(26)
     assert 3 < time.monotonic() - begun < 6
     answer = get(cluster, pod)

@@ -9,6 +9,8 @@ from tests.cluster import DevCluster
 from tests.devcluster import replay
 from tests.devcluster.replay import Player, Replay
 
+pytestmark = pytest.mark.alone
+
 SCENARIOS = (
     "01-job-complete",
     "02-job-failed-exit1",
