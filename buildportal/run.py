@@ -1,5 +1,6 @@
 """`python -m buildportal.run`: starts the whole portal on one machine and keeps it going; no domain."""
 
+import json
 import os
 import re
 import shutil
@@ -27,6 +28,7 @@ SET_UP_TIMEOUT_S = 120.0
 LEFTOVER_PATIENCE_S = 3.0
 STILL_WAITING_EVERY_S = 15.0
 PROBE_TIMEOUT_S = 3.0
+WHOLE_WITHIN_S = 20.0
 LOOK_EVERY_S = 0.1
 # Together well under ten seconds: first those who use the others, then the others.
 PORTAL_STOP_S = 6.0
@@ -187,13 +189,26 @@ class Portal:
             time.sleep(LOOK_EVERY_S)
 
     def _wait_until_ready(self) -> None:
-        """For as long as it takes: a database or cluster that is away may come back."""
+        """Until /readyz says ready, for as long as that takes: a database that is away may come back.
+
+        The other parts it reports on get a while to come up, so that the first answers are whole.
+        """
         say_again_s = time.monotonic() + STILL_WAITING_EVERY_S
-        while (trouble := _trouble(f"{self.wish.url}/readyz")) is not None:
-            self._look_after()
-            if time.monotonic() > say_again_s:
-                say(f"Not ready yet: {trouble}")
+        give_up_s: float | None = None
+        while True:
+            serves, missing = _readiness(f"{self.wish.url}/readyz")
+            now_s = time.monotonic()
+            if serves and not missing:
+                return
+            if serves:
+                give_up_s = give_up_s or now_s + WHOLE_WITHIN_S
+                if now_s > give_up_s:
+                    say(f"Not all is well: {missing}. The portal answers what it knows.")
+                    return
+            elif now_s > say_again_s:
+                say(f"Not ready yet: {missing}")
                 say_again_s += STILL_WAITING_EVERY_S
+            self._look_after()
             time.sleep(LOOK_EVERY_S)
 
     def _look_after(self) -> None:
@@ -255,16 +270,19 @@ def _written_at(path: Path) -> int | None:
         return None
 
 
-def _trouble(url: str) -> str | None:
-    """What /readyz says is missing; None if the portal is ready."""
+def _readiness(url: str) -> tuple[bool, str]:
+    """Whether /readyz says ready, and in words what it finds missing; "" if nothing is."""
     try:
-        with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S):  # noqa: S310 - http, built from HOST and PORT
-            return None
+        with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S) as answer:  # noqa: S310 - from HOST and PORT
+            checks = json.load(answer)["checks"]
     except urllib.error.HTTPError as answer:
         with answer:
-            return answer.read(500).decode(errors="replace").strip() or f"status {answer.code}"
+            return False, answer.read(500).decode(errors="replace").strip() or f"status {answer.code}"
     except OSError as error:
-        return f"the web process does not answer ({error})"
+        return False, f"the web process does not answer ({error})"
+    return True, ", ".join(
+        f"{name} is {check['status']}" for name, check in checks.items() if check["status"] != "ok"
+    )
 
 
 if __name__ == "__main__":
