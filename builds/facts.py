@@ -110,6 +110,11 @@ def read(snapshot: JobSnapshot) -> Facts:
     )
 
 
+def is_over(snapshot: JobSnapshot) -> bool:
+    """Whether the Job's outcome is decided."""
+    return _deciding(snapshot, (*_SUCCESS, *_FAILURE)) is not None
+
+
 def storable(text: str) -> str:
     """Text from the cluster as it may be stored: redacted, and without NUL, which PostgreSQL refuses."""
     return redact(text.replace("\0", "\ufffd"))

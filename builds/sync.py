@@ -16,7 +16,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max
 
 from builds import facts, kube, record
-from builds.kube import Cluster, ClusterError, EventSnapshot, JobSnapshot
+from builds.kube import Cluster, ClusterError, EventSnapshot, JobSnapshot, PodSnapshot
 from builds.models import Build, ClusterBinding, NamespaceSync
 from builds.states import ACTIVE, FINISHED
 
@@ -213,6 +213,7 @@ class _Follower:
         self.cluster = cluster
         self.namespace = namespace
         self.job_of_pod: OrderedDict[str, str] = OrderedDict()
+        self.pods_of_unfinished: dict[str, dict[str, PodSnapshot]] = {}
         self.early_events: dict[str, list[tuple[float, EventSnapshot]]] = {}
         self.unconfirmed_deletions: dict[str, JobSnapshot] = {}
         self.troubled: set[str] = set()
@@ -225,6 +226,7 @@ class _Follower:
                 due = take_list(
                     self.cluster, self.namespace, change.version, change.jobs, first_seen_up_to=newest
                 )
+                self._keep_unfinished(change.jobs)
                 for job in change.jobs:
                     self._remember(job)
             case kube.JobChanged():
@@ -233,6 +235,7 @@ class _Follower:
             case kube.JobGone():
                 _record(self._with_evidence(change.snapshot), due, source="watch")
                 self._remember(change.snapshot)
+                self.pods_of_unfinished.pop(change.snapshot.uid, None)
                 self._deleted(change.snapshot, due)
             case kube.PodGone():
                 if change.left == 0:
@@ -274,22 +277,26 @@ class _Follower:
             self.unconfirmed_deletions[job.uid] = job
 
     def _with_evidence(self, job: JobSnapshot) -> JobSnapshot:
-        """The Job's end may overtake its pod's: look once more before a reason is final."""
+        """Before a reason is final: the Job's end may overtake its pod's, or the pod may be gone already."""
         if not facts.read(job).lacks_evidence:
             return job
         try:
             again = self.cluster.get(job.namespace, job.name)
         except ClusterError as error:
             note_failure(self.namespace, error)
-            return job
-        if again is None or again.uid != job.uid:
-            return job
-        # A pod that is gone by now keeps its last state as evidence.
-        pods = {pod.uid: pod for pod in (*job.pods, *again.pods)}
-        return again.with_pods(pods.values())
+            again = None
+        if again is not None and again.uid == job.uid:
+            job = again.with_pods({pod.uid: pod for pod in (*job.pods, *again.pods)}.values())
+        # A pod that is gone keeps its last state as evidence.
+        last_seen = self.pods_of_unfinished.get(job.uid, {})
+        return job.with_pods((last_seen | {pod.uid: pod for pod in job.pods}).values())
 
     def _remember(self, job: JobSnapshot) -> None:
-        """Whose pods these are, for Events that come after them; and place the Events that came before."""
+        """Whose pods these are, and how they were last; and place the Events that came before them."""
+        if facts.is_over(job):
+            self.pods_of_unfinished.pop(job.uid, None)
+        else:
+            self.pods_of_unfinished.setdefault(job.uid, {}).update({pod.uid: pod for pod in job.pods})
         for pod in job.pods:
             self.job_of_pod[pod.uid] = job.uid
             self.job_of_pod.move_to_end(pod.uid)
@@ -298,6 +305,13 @@ class _Follower:
         for uid in (job.uid, *(pod.uid for pod in job.pods)):
             for _, event in self.early_events.pop(uid, ()):
                 record.note(event, job_uid=job.uid)
+
+    def _keep_unfinished(self, jobs: Iterable[JobSnapshot]) -> None:
+        """Forget the pods of Jobs that a complete list no longer has."""
+        listed = {job.uid for job in jobs}
+        self.pods_of_unfinished = {
+            uid: pods for uid, pods in self.pods_of_unfinished.items() if uid in listed
+        }
 
     def _place(self, seen: kube.EventSeen) -> None:
         """Keep the Event with its build, or until its build is there: it may overtake its Job, or its pod."""
