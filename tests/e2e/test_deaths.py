@@ -11,7 +11,7 @@ from tests.cluster import NAMESPACE
 from tests.portal import Portal
 from tests.processes import wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.database]
 
 BACK_WITHIN_S = 30.0
 CHILDREN = ["valkey", "cluster", *(member.name for member in PORTAL)]
