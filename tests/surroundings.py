@@ -45,6 +45,7 @@ def prepare() -> Surroundings:
     Else TEST_DATABASE says which to make: `sqlite` (default) or `postgresql`.
     """
     folder = Path(tempfile.mkdtemp(prefix="bp-tests-"))
+    (folder / "static").mkdir()  # WhiteNoise warns where there is none
     database_url, postgres = _database(folder)
     valkey = Valkey()
     valkey.start()
