@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from buildportal.lifetime import die_with_parent
+from buildportal.lifetime import bound_to_us
 
 FIRST_RESTART_AFTER_S = 0.25
 LONGEST_RESTART_AFTER_S = 10.0
@@ -110,7 +110,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=lambda: die_with_parent(death_signal),  # noqa: PLW1509 - only calls libc
+            preexec_fn=bound_to_us(death_signal),  # noqa: PLW1509 - only calls libc
         )
         self.started_at_s, self.restart_at_s = time.monotonic(), None
         if self.process.stdout:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 
-from buildportal.lifetime import die_with_parent
+from buildportal.lifetime import bound_to_us
 
 START_TIMEOUT_S = 30.0
 ROLE = "buildportal"
@@ -153,7 +153,7 @@ class Postgres:
                 stderr=output,
                 start_new_session=True,
                 # SIGQUIT is PostgreSQL's immediate shutdown: its children go too.
-                preexec_fn=lambda: die_with_parent(signal.SIGQUIT),  # noqa: PLW1509 - only calls libc
+                preexec_fn=bound_to_us(signal.SIGQUIT),  # noqa: PLW1509 - only calls libc
                 user=self._uid,
                 group=self._gid,
                 extra_groups=self._groups,

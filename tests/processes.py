@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from buildportal.lifetime import die_with_parent
+from buildportal.lifetime import bound_to_us
 
 ROOT = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class Process:
                 stdout=descriptor,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - takes no lock, see there
+                preexec_fn=bound_to_us(),  # noqa: PLW1509 - takes no lock, see there
             )
         except OSError:
             os.close(descriptor)

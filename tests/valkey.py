@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from buildportal import embedded_valkey
-from buildportal.lifetime import die_with_parent
+from buildportal.lifetime import bound_to_us
 
 START_TIMEOUT_S = 10.0
 
@@ -38,7 +38,7 @@ class Valkey:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - only calls libc
+                preexec_fn=bound_to_us(),  # noqa: PLW1509 - only calls libc
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while not embedded_valkey.answers(self.socket):
