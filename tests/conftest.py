@@ -31,8 +31,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what touches the database: only that is worth running again on another one.
 
-    A test of the whole portal says so itself.
+    A test of the whole portal says so itself. Those come first: they wait more than they work, and the others
+    fill the gaps.
     """
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
     for item in items:
         asks_for_it = {"db", "transactional_db", "live_server"} & set(getattr(item, "fixturenames", ()))
         if asks_for_it or item.get_closest_marker("django_db"):

@@ -9,10 +9,13 @@ from tests.portal import Portal
 from tests.valkey import Valkey
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
-    """What `make run` gives a newcomer."""
-    with Portal.start(tmp_path_factory.mktemp("demo")) as portal:
+    """What `make run` gives a newcomer, for tests that leave it as it is.
+
+    Patient with the cluster, so that a busy machine cancels within the wait, as a quiet one does.
+    """
+    with Portal.start(tmp_path_factory.mktemp("demo"), CANCEL_WAIT_S="4") as portal:
         yield portal
 
 
@@ -36,11 +39,12 @@ def broker() -> Iterator[Valkey]:
 
 @pytest.fixture(scope="module")
 def portal(cluster: DevCluster, broker: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
-    """A portal that is given its cluster and its broker."""
+    """A portal that is given its cluster, which it enters by a client certificate, and its broker."""
     with Portal.start(
         tmp_path_factory.mktemp("portal"),
         CLUSTER="kubeconfig",
         KUBECONFIG=str(cluster.kubeconfig),
+        KUBE_CONTEXT="certificate",
         REDIS_URL=broker.url,
     ) as portal:
         yield portal

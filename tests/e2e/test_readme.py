@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -55,13 +54,6 @@ def differences(said: Any, got: Any, place: str = "") -> list[str]:
     if isinstance(said, list) and isinstance(got, list):
         return differences(said[0], got[0], f"{place}[]") if said and got else []
     return [] if said == got else [f"{place}: {said} against {got}"]
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
-    """Patient with the cluster, so that a busy machine cancels within the wait, as a quiet one does."""
-    with Portal.start(tmp_path_factory.mktemp("readme"), CANCEL_WAIT_S="4") as portal:
-        yield portal
 
 
 def test_every_curl_line_answers_as_it_says(demo: Portal) -> None:
