@@ -6,7 +6,7 @@ The list is the truth, the watch is the speed. Nothing is concluded from a faile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -28,6 +28,14 @@ _CONFIRMATIONS = 100
 # An Event may overtake the first sight of its Job.
 _EVENT_PATIENCE_S = 30.0
 _REMEMBERED_PODS = 20_000
+
+
+# Called before something is written, within its transaction where there is one: raises to prevent it.
+Fence = Callable[[], None]
+
+
+def _no_fence() -> None:
+    """Writes are conditional: any number of processes may record the same."""
 
 
 class WrongCluster(Exception):
@@ -79,7 +87,13 @@ def reconcile(cluster: Cluster, namespace: str) -> Due:
 
 
 def take_list(
-    cluster: Cluster, namespace: str, version: int, jobs: Iterable[JobSnapshot], *, first_seen_up_to: int
+    cluster: Cluster,
+    namespace: str,
+    version: int,
+    jobs: Iterable[JobSnapshot],
+    *,
+    first_seen_up_to: int,
+    fence: Fence = _no_fence,
 ) -> Due:
     """Record a complete list. Builds with a pk above `first_seen_up_to` are younger than it: not missing."""
     due = Due()
@@ -94,6 +108,7 @@ def take_list(
         present.update(uids)
         known = {str(build.uid): build for build in Build.objects.filter(uid__in=uids)}
         with transaction.atomic():
+            fence()
             for job in batch:
                 _record(job, due, source="list", known=known.get(job.uid))
     not_gone = Build.objects.filter(
@@ -193,13 +208,15 @@ def _note_life(namespace: str) -> None:
         NamespaceSync.objects.update_or_create(namespace=namespace, defaults={"watched_at": now})
 
 
-def follow(cluster: Cluster, namespace: str, *, stop: threading.Event) -> Iterator[Due]:
+def follow(
+    cluster: Cluster, namespace: str, *, stop: threading.Event, fence: Fence = _no_fence
+) -> Iterator[Due]:
     """Record what the watch of a namespace tells, until `stop` is set; yields what became due.
 
-    Ends only with `stop`; cluster errors are recorded and waited out. Database errors are raised: what was
-    told meanwhile is lost, and the caller starts over, with a list.
+    Ends only with `stop`; cluster errors are recorded and waited out. Database errors, and what `fence`
+    raises, are passed on: what was told meanwhile is lost, and the caller starts over, with a list.
     """
-    follower = _Follower(cluster, namespace)
+    follower = _Follower(cluster, namespace, fence)
     for change in kube.follow(cluster, namespace, stop=stop):
         due = follower.take(change)
         if due:
@@ -209,21 +226,28 @@ def follow(cluster: Cluster, namespace: str, *, stop: threading.Event) -> Iterat
 class _Follower:
     """What has to be remembered between two changes: whose pod was whose, and what came too early."""
 
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, fence: Fence = _no_fence) -> None:
         self.cluster = cluster
         self.namespace = namespace
+        self.fence = fence
         self.job_of_pod: OrderedDict[str, str] = OrderedDict()
         self.early_events: dict[str, list[tuple[float, EventSnapshot]]] = {}
         self.unconfirmed_deletions: dict[str, JobSnapshot] = {}
         self.troubled: set[str] = set()
 
     def take(self, change: kube.Change) -> Due:
+        self.fence()
         due = Due()
         match change:
             case kube.Listed():
                 newest = Build.objects.aggregate(newest=Max("pk"))["newest"] or 0
                 due = take_list(
-                    self.cluster, self.namespace, change.version, change.jobs, first_seen_up_to=newest
+                    self.cluster,
+                    self.namespace,
+                    change.version,
+                    change.jobs,
+                    first_seen_up_to=newest,
+                    fence=self.fence,
                 )
                 for job in change.jobs:
                     self._remember(job)
