@@ -29,6 +29,7 @@ from builds.kube.errors import (
 from builds.kube.objects import Skeleton, WatchLine
 from builds.kube.reading import version_of
 from builds.kube.resources import Resource, S, decode
+from builds.kube.snapshot import PageOf
 
 WATCH_LASTS_S = (240, 300)
 SETTLED_AFTER_S = 5.0
@@ -44,14 +45,6 @@ _STATUS = msgspec.json.Decoder(Status)
 Kind = Literal["ADDED", "MODIFIED", "DELETED"]
 
 _KINDS: dict[str, Kind] = {"ADDED": "ADDED", "MODIFIED": "MODIFIED", "DELETED": "DELETED"}
-
-
-@dataclass(frozen=True, slots=True)
-class Relisted(Generic[S]):
-    """All there is as of `version`; replaces whatever was known."""
-
-    version: int
-    items: tuple[S, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +103,11 @@ class Watcher(Generic[S]):
         """To be called after `halt` was set, from any thread."""
         self._cut_open_stream()
 
-    def endless(self) -> Iterator[Relisted[S] | Altered[S] | Interrupted]:
-        """Lists and watches for ever: whatever goes wrong is said, waited out and begun again with a list."""
+    def endless(self) -> Iterator[PageOf[S] | Altered[S] | Interrupted]:
+        """Lists and watches for ever: whatever goes wrong is said, waited out and begun again with a list.
+
+        A list that breaks off leaves pages without a last one.
+        """
         while not self._halt.is_set():
             try:
                 yield from self._from_one_list()
@@ -124,16 +120,17 @@ class Watcher(Generic[S]):
             except ClusterError as error:
                 yield from self._pause(error, self._backoff.next_delay_s(error), resumes=False)
 
-    def _from_one_list(self) -> Iterator[Relisted[S] | Altered[S] | Interrupted]:
+    def _from_one_list(self) -> Iterator[PageOf[S] | Altered[S] | Interrupted]:
         """A list, then connection after connection from where the last one ended.
 
         Ends when a whole connection brought nothing, not even the bookmark that comes before its end: its
         version may be one that the cluster has yet to reach. Raises whatever is not cured by going on at the
         same version.
         """
-        listing = self._cluster.list_of(self.resource, self._namespace)
-        yield Relisted(listing.version, listing.items)
-        version = listing.version
+        version = 0
+        for page in self._cluster.pages_of(self.resource, self._namespace):
+            version = page.version
+            yield page
         while not self._halt.is_set():
             begun = time.monotonic()
             lines = changes = 0
