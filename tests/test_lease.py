@@ -137,11 +137,11 @@ def cluster(tmp_path: Path) -> Iterator[DevCluster]:
 def leader_of(watchers: list[Process], *, not_: Process | None = None, within_s: float = 20) -> Process:
     """The watcher that holds the lease, once one other than `not_` does."""
 
-    def found() -> Process | None:
+    def found() -> list[Process]:
         number = lease.leader().split("/")[1:2]
-        return next((one for one in watchers if one is not not_ and [str(one.pid)] == number), None)
+        return [one for one in watchers if one is not not_ and [str(one.pid)] == number]
 
-    return wait_until(found, within_s, "a watcher leads")
+    return wait_until(found, within_s, "a watcher leads")[0]
 
 
 def assert_followed(cluster: DevCluster) -> None:
