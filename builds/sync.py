@@ -6,7 +6,7 @@ The list is the truth, the watch is the speed. Nothing is concluded from a faile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -16,26 +16,20 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max
 
 from builds import facts, kube, record
-from builds.kube import Cluster, ClusterError, EventSnapshot, JobSnapshot
+from builds.kube import Cluster, ClusterError, EventSnapshot, JobSnapshot, PodSnapshot
 from builds.models import Build, ClusterBinding, NamespaceSync
-from builds.states import ACTIVE, FINISHED
+from builds.record import Fence, no_fence
+from builds.states import ACTIVE
 
 log = structlog.get_logger(__name__)
 
-_BATCH = 200
+_BATCH = 500
 # Finished builds whose Job is absent are confirmed one GET each: so many at most per list.
 _CONFIRMATIONS = 100
 # An Event may overtake the first sight of its Job.
 _EVENT_PATIENCE_S = 30.0
 _REMEMBERED_PODS = 20_000
-
-
-# Called before something is written, within its transaction where there is one: raises to prevent it.
-Fence = Callable[[], None]
-
-
-def _no_fence() -> None:
-    """Writes are conditional: any number of processes may record the same."""
+_REMEMBERED_ENDS = 1_000
 
 
 class WrongCluster(Exception):
@@ -86,6 +80,10 @@ def reconcile(cluster: Cluster, namespace: str) -> Due:
     return take_list(cluster, namespace, listing.version, listing.jobs, first_seen_up_to=newest)
 
 
+def _nothing_more(_: JobSnapshot) -> None:
+    """The row is all."""
+
+
 def take_list(
     cluster: Cluster,
     namespace: str,
@@ -93,9 +91,13 @@ def take_list(
     jobs: Iterable[JobSnapshot],
     *,
     first_seen_up_to: int,
-    fence: Fence = _no_fence,
+    fence: Fence = no_fence,
+    then: Callable[[JobSnapshot], None] = _nothing_more,
 ) -> Due:
-    """Record a complete list. Builds with a pk above `first_seen_up_to` are younger than it: not missing."""
+    """Record a complete list, and call `then` with each Job once it has its row.
+
+    Builds with a pk above `first_seen_up_to` are younger than the list: not missing.
+    """
     due = Due()
     sync, _ = NamespaceSync.objects.get_or_create(namespace=namespace)
     if version < sync.listed_version:
@@ -104,17 +106,14 @@ def take_list(
         Build.objects.filter(namespace=namespace, gone_at__isnull=True).update(observed_version=0)
     present: set[str] = set()
     for batch in _batches(jobs):
-        uids = [job.uid for job in batch]
-        present.update(uids)
-        known = {str(build.uid): build for build in Build.objects.filter(uid__in=uids)}
-        with transaction.atomic():
-            fence()
-            for job in batch:
-                _record(job, due, source="list", known=known.get(job.uid))
+        present.update(job.uid for job in batch)
+        due.logs |= record.apply_all(batch, source="list", fence=fence)
+        for job in batch:
+            then(job)
     not_gone = Build.objects.filter(
         namespace=namespace, gone_at__isnull=True, uid__isnull=False, pk__lte=first_seen_up_to
     )
-    missing = [pk for pk, uid in not_gone.values_list("pk", "uid") if uid not in present]
+    missing = [pk for pk, uid in not_gone.values_list("pk", "uid").iterator() if uid not in present]
     absent = list(Build.objects.filter(pk__in=missing)) if missing else []
     alarm = _look_for_missing(cluster, namespace, absent, due)
     NamespaceSync.objects.filter(pk=sync.pk).update(
@@ -174,12 +173,8 @@ def _confirm_gone(cluster: Cluster, build: Build, due: Due, *, was_seen: bool, s
     return True
 
 
-def _record(job: JobSnapshot, due: Due, *, source: str, known: Build | None = None) -> Build:
-    was = known.status if known else None
-    build = record.apply(job, source=source, known=known)
-    if build.status in FINISHED and was != build.status:
-        due.logs.add(build.pk)
-    return build
+def _record(job: JobSnapshot, due: Due, *, source: str) -> None:
+    due.logs |= record.apply_all([job], source=source)
 
 
 def _batches(jobs: Iterable[JobSnapshot]) -> Iterator[list[JobSnapshot]]:
@@ -209,7 +204,7 @@ def _note_life(namespace: str) -> None:
 
 
 def follow(
-    cluster: Cluster, namespace: str, *, stop: threading.Event, fence: Fence = _no_fence
+    cluster: Cluster, namespace: str, *, stop: threading.Event, fence: Fence = no_fence
 ) -> Iterator[Due]:
     """Record what the watch of a namespace tells, until `stop` is set; yields what became due.
 
@@ -217,8 +212,8 @@ def follow(
     raises, are passed on: what was told meanwhile is lost, and the caller starts over, with a list.
     """
     follower = _Follower(cluster, namespace, fence)
-    for change in kube.follow(cluster, namespace, stop=stop):
-        due = follower.take(change)
+    for changes in kube.follow_together(cluster, namespace, stop=stop):
+        due = follower.take(changes)
         if due:
             yield due
 
@@ -226,48 +221,75 @@ def follow(
 class _Follower:
     """What has to be remembered between two changes: whose pod was whose, and what came too early."""
 
-    def __init__(self, cluster: Cluster, namespace: str, fence: Fence = _no_fence) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, fence: Fence = no_fence) -> None:
         self.cluster = cluster
         self.namespace = namespace
         self.fence = fence
         self.job_of_pod: OrderedDict[str, str] = OrderedDict()
         self.early_events: dict[str, list[tuple[float, EventSnapshot]]] = {}
         self.unconfirmed_deletions: dict[str, JobSnapshot] = {}
+        self.ended_pods: OrderedDict[str, tuple[PodSnapshot, ...]] = OrderedDict()
         self.troubled: set[str] = set()
 
-    def take(self, change: kube.Change) -> Due:
+    def take(self, changes: Iterable[kube.Change]) -> Due:
+        """Record what came together, Jobs that follow each other and Events in one transaction each."""
         self.fence()
         due = Due()
+        jobs: list[JobSnapshot] = []
+        events: list[kube.EventSeen] = []
+        for change in changes:
+            match change:
+                case kube.JobChanged():
+                    jobs.append(change.snapshot)
+                case kube.EventSeen():
+                    events.append(change)
+                case _:
+                    self._take_jobs(jobs, due)
+                    jobs.clear()
+                    self._take_alone(change, due)
+        self._take_jobs(jobs, due)
+        self._take_events(events)
+        return due
+
+    def _take_jobs(self, jobs: Iterable[JobSnapshot], due: Due) -> None:
+        # Looking once more is a call to the cluster: not within the transaction.
+        looked_at = [self._with_evidence(job) for job in jobs]
+        due.logs |= record.apply_all(looked_at, source="watch", fence=self.fence)
+        for job in jobs:
+            self._remember(job)
+
+    def _take_events(self, events: Sequence[kube.EventSeen]) -> None:
+        if events:
+            with transaction.atomic():
+                self.fence()
+                for seen in events:
+                    self._place(seen)
+
+    def _take_alone(self, change: kube.Change, due: Due) -> None:
         match change:
             case kube.Listed():
                 newest = Build.objects.aggregate(newest=Max("pk"))["newest"] or 0
-                due = take_list(
+                listed = take_list(
                     self.cluster,
                     self.namespace,
                     change.version,
                     change.jobs,
                     first_seen_up_to=newest,
                     fence=self.fence,
+                    then=self._remember,
                 )
-                for job in change.jobs:
-                    self._remember(job)
-            case kube.JobChanged():
-                _record(self._with_evidence(change.snapshot), due, source="watch")
-                self._remember(change.snapshot)
+                due.logs |= listed.logs
+                due.cancellations |= listed.cancellations
             case kube.JobGone():
-                _record(self._with_evidence(change.snapshot), due, source="watch")
-                self._remember(change.snapshot)
+                self._take_jobs([change.snapshot], due)
                 self._deleted(change.snapshot, due)
             case kube.PodGone():
                 if change.left == 0:
                     record.pods_gone(change.job_uid)
-            case kube.EventSeen():
-                self._place(change)
             case kube.Trouble():
                 self._note_trouble(change)
             case kube.Heartbeat():
                 self._beat(due, is_connected=change.connected)
-        return due
 
     def _note_trouble(self, trouble: kube.Trouble) -> None:
         """One line in the log per outage and watch: it is tried again for as long as it takes."""
@@ -298,19 +320,29 @@ class _Follower:
             self.unconfirmed_deletions[job.uid] = job
 
     def _with_evidence(self, job: JobSnapshot) -> JobSnapshot:
-        """The Job's end may overtake its pod's: look once more before a reason is final."""
-        if not facts.read(job).lacks_evidence:
+        """The Job's end may overtake its pod's, or come after the pod has gone: before a reason is final, add
+        what was seen before, and look once more.
+        """
+        has_evidence = facts.has_evidence(job)
+        if not facts.is_decided(job):
+            if has_evidence:
+                self.ended_pods[job.uid] = job.pods
+                if len(self.ended_pods) > _REMEMBERED_ENDS:
+                    self.ended_pods.popitem(last=False)
             return job
+        seen_before = self.ended_pods.pop(job.uid, ())
+        if has_evidence:
+            return job
+        # A pod that is gone by now keeps its last state as evidence.
+        pods = {pod.uid: pod for pod in (*seen_before, *job.pods)}
         try:
             again = self.cluster.get(job.namespace, job.name)
         except ClusterError as error:
             note_failure(self.namespace, error)
-            return job
+            return job.with_pods(pods.values())
         if again is None or again.uid != job.uid:
-            return job
-        # A pod that is gone by now keeps its last state as evidence.
-        pods = {pod.uid: pod for pod in (*job.pods, *again.pods)}
-        return again.with_pods(pods.values())
+            return job.with_pods(pods.values())
+        return again.with_pods((pods | {pod.uid: pod for pod in again.pods}).values())
 
     def _remember(self, job: JobSnapshot) -> None:
         """Whose pods these are, for Events that come after them; and place the Events that came before."""

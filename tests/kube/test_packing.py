@@ -17,13 +17,14 @@ CALL = Call("watch", "jobs", "builds")
 
 def watched(resource: str) -> Iterator[bytes]:
     """Every object of that type in the recorded watches."""
-    for path in sorted(RECORDINGS.glob("*.json")):
+    for path in sorted(RECORDINGS.glob("[01]*.json")):
         for one in entries(path.stem):
             request: dict[str, Any] = one.get("request", {})
             is_watch = bool(request.get("query", {}).get("watch"))
             if is_watch and request["path"].endswith(f"/{resource}"):
                 for line in one["response"].get("stream", ()):
-                    found = line.get("event", {}).get("object", {})
+                    event = line.get("event")
+                    found = event.get("object", {}) if isinstance(event, dict) else {}
                     if found.get("metadata", {}).get("uid"):
                         yield json.dumps(found).encode()
 
