@@ -109,5 +109,5 @@ def _with_json_body(request: HttpRequest, response: HttpResponseBase) -> HttpRes
     if response.has_header("Vary"):
         patch_vary_headers(answer, [name.strip() for name in response.headers["Vary"].split(",")])
     answer.cookies = response.cookies
-    response.close()
+    # Not response.close(): it would tell Django that the request has ended, and end its database connection.
     return answer

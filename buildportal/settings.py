@@ -100,7 +100,10 @@ elif "postgresql" in DATABASES["default"]["ENGINE"]:
     DATABASES["default"].setdefault("OPTIONS", {}).update(
         {
             "connect_timeout": 3,
-            "pool": {"min_size": 1, "max_size": integer("DATABASE_POOL_SIZE", 8, least=1), "timeout": 5},
+            # A server that has vanished from the network is noticed by this, not by the system's minutes.
+            "tcp_user_timeout": 10_000,
+            # A request waits this long for a connection before its 503.
+            "pool": {"min_size": 1, "max_size": integer("DATABASE_POOL_SIZE", 8, least=1), "timeout": 2},
         }
     )
 else:

@@ -72,6 +72,8 @@ def logging_config(*, level: int, as_json: bool) -> None:
             "root": {"handlers": ["stderr"], "level": level},
             "loggers": {
                 "django.server": {"handlers": ["stderr"], "level": level, "propagate": False},
+                # Every refused request has its access line already.
+                "django.request": {"level": max(level, logging.ERROR)},
                 # A name per request and connection at INFO: noise beside the portal's own lines.
                 "urllib3": {"level": max(level, logging.WARNING)},
                 "kubernetes": {"level": max(level, logging.WARNING)},

@@ -65,14 +65,16 @@ def _tell(story: str, ending: str, language: Language, facts: Facts) -> Iterator
             "unknown instruction: RUNN"
         )
         return
-    yield from _opening(language, facts)
+    opening = _opening(language, facts)
     if ending == "base-image":
+        image, _, tag = language.base.partition(":")
+        yield from opening[:4]
         yield (
-            f"error building image: unable to complete operation after 0 attempts, last error: GET "
-            f"https://index.docker.io/v2/{language.base.partition(':')[0]}/manifests/latest: "
-            "MANIFEST_UNKNOWN: manifest unknown"
+            "error building image: unable to complete operation after 0 attempts, last error: GET "
+            f"https://index.docker.io/v2/library/{image}/manifests/{tag}: MANIFEST_UNKNOWN: manifest unknown"
         )
         return
+    yield from opening
     yield from _first_stage(language)
     if ending == "copy":
         yield (

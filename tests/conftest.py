@@ -27,6 +27,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     SURROUNDINGS.remove()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what touches the database: only that is worth running again on another one.
+
+    A test of the whole portal says so itself.
+    """
+    for item in items:
+        asks_for_it = {"db", "transactional_db", "live_server"} & set(getattr(item, "fixturenames", ()))
+        if asks_for_it or item.get_closest_marker("django_db"):
+            item.add_marker("database")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
     """With this variable inherited, pytest-django would have a worker's Django read the settings before the

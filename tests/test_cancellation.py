@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from pytest_django.fixtures import Settings
 
 from builds import actions, cancellation, logs, record, sync
@@ -290,15 +291,14 @@ def test_of_twenty_concurrent_calls_one_starts_it(gateway: Cluster, running: Bui
     outcomes: list[CancelOutcome] = []
     barrier = threading.Barrier(20)
 
-    def call() -> None:
-        from django.db import connection
-
-        mine = Build.objects.get(pk=running.pk)
+    def call(mine: Build) -> None:
         barrier.wait(10)
         outcomes.append(wish(mine).outcome)
         connection.close()
 
-    threads = [threading.Thread(target=call) for _ in range(20)]
+    # Read beforehand: twenty callers that wait with a connection each would empty the pool.
+    builds = [Build.objects.get(pk=running.pk) for _ in range(20)]
+    threads = [threading.Thread(target=call, args=(build,)) for build in builds]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from builds import record
-from builds.models import Access, ApiToken, Build, BuildEvent
+from builds.models import Access, ApiToken, Build, BuildEvent, NamespaceSync
 from builds.states import ACTIVE, EDGES, FINISHED, Status
 from tests.snapshots import a_job, at, running
 
@@ -117,3 +117,16 @@ def test_expired_and_revoked_tokens_stay_but_do_not_open() -> None:
 def test_unknown_scopes_are_refused() -> None:
     with pytest.raises(ValueError, match="builds:everything"):
         ApiToken.issue(name="ci", scopes=["builds:everything"])
+
+
+def test_a_later_list_confirms_what_was_seen() -> None:
+    record.apply(running(), source="watch")
+    NamespaceSync.objects.create(namespace="knative-lambda", listed_at=timezone.now() + timedelta(minutes=1))
+
+    def seen() -> Build:
+        return Build.objects.with_listed_at().get()
+
+    assert seen().seen_at == NamespaceSync.objects.get().listed_at
+    for absent in ({"missing_since": at(9)}, {"missing_since": None, "gone_at": at(9)}):
+        Build.objects.update(**absent)
+        assert seen().seen_at == seen().observed_at

@@ -1,6 +1,6 @@
 """POST /builds/{id}/cancel: the body, the key of a repeated request, and which answer each outcome gets."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from django.http import HttpResponse
@@ -14,13 +14,11 @@ from builds.api.detail import find
 from builds.api.errors import ApiError, FieldError, invalid
 from builds.api.parameters import json_object
 from builds.models import Build, Cancellation, IdempotentRequest
+from builds.models.request import KEY_LIFETIME
 from builds.states import Status
 
 LONGEST_REASON = 500
 LONGEST_KEY = 255
-KEY_LIFETIME = timedelta(hours=24)
-# Per request with a key, so that no single one pays for a crowd of old ones.
-_FORGOTTEN_AT_ONCE = 100
 
 _MESSAGES = {
     Status.CANCELLED: "Build cancelled successfully",
@@ -113,10 +111,8 @@ def _remember(request: Request, key: str) -> IdempotentRequest | None:
     Stored before anything is done, so that of two requests at the same time one is the first.
     """
     now = datetime.now(UTC)
-    outdated = IdempotentRequest.objects.filter(created_at__lt=now - KEY_LIFETIME)
     same = {"caller": access_of(request).key, "method": "POST", "path": request.path, "key": key}
-    outdated.filter(**same).delete()
-    oldest = outdated.order_by("created_at").values("pk")[:_FORGOTTEN_AT_ONCE]
-    IdempotentRequest.objects.filter(pk__in=oldest).delete()
+    # A sweeper forgets the others.
+    IdempotentRequest.objects.filter(**same, created_at__lt=now - KEY_LIFETIME).delete()
     row, is_new = IdempotentRequest.objects.get_or_create(**same, defaults={"created_at": now})
     return row if is_new else None

@@ -1,6 +1,5 @@
 """One build as GET /builds/{id} shows it, from stored rows alone: the cluster is not asked."""
 
-from datetime import datetime
 from typing import Any
 
 from django.db.models import OuterRef, Subquery
@@ -8,7 +7,7 @@ from django.db.models import OuterRef, Subquery
 from builds import actions
 from builds.api.errors import ApiError
 from builds.api.listing import row_of
-from builds.models import Access, Build, BuildLog, Cancellation, NamespaceSync, OutgoingEvent
+from builds.models import Access, Build, BuildLog, Cancellation, OutgoingEvent
 from builds.models.outgoing import TYPE_PREFIX
 from builds.states import Status
 
@@ -22,15 +21,14 @@ def find(key: str, namespace: str | None, access: Access) -> Build:
     build = None
     if len(key) <= _LONGEST_NAME and "\x00" not in key:
         told = OutgoingEvent.objects.filter(build=OuterRef("pk"), type=f"{TYPE_PREFIX}.cancelled")
-        synced = NamespaceSync.objects.filter(namespace=OuterRef("namespace"))
         build = (
             Build.objects.visible_to(access)
             .select_related("log", "cancellation")
             .annotate(
                 told_id=Subquery(told.values("id")[:1]),
                 told_at=Subquery(told.values("sent_at")[:1]),
-                listed_at=Subquery(synced.values("listed_at")[:1]),
             )
+            .with_listed_at()
             .named(key, namespace)
         )
     if build is None:
@@ -51,7 +49,7 @@ def describe(build: Build, access: Access, tail_lines: int) -> dict[str, Any]:
         "cancellation": None if cancellation is None else _cancellation(build, cancellation),
         "attempts": _attempts(build, access),
         "actions": _actions(build, access),
-        "observed_at": _observed_at(build),
+        "observed_at": build.seen_at,
     }
 
 
@@ -127,11 +125,3 @@ def _actions(build: Build, access: Access) -> dict[str, Any]:
         "cancel": {"allowed": refusal is None, "reason": refusal},
         "retry": {"allowed": False, "reason": "Retrying is not offered yet."},
     }
-
-
-def _observed_at(build: Build) -> datetime | None:
-    """A complete list that came later says of a Job that still exists that nothing has changed."""
-    listed_at: datetime | None = getattr(build, "listed_at", None)
-    if build.observed_at is None or build.gone_at is not None or listed_at is None:
-        return build.observed_at
-    return max(build.observed_at, listed_at)

@@ -91,8 +91,8 @@ def _build_or_404(request: HttpRequest, key: str) -> Build:
     namespace = request.GET.get("namespace")
     if "\x00" in key or "\x00" in (namespace or ""):
         raise Http404("No build has such a name.")
-    builds = Build.objects.visible_to(Access.of_user(request.user)).select_related("log", "cancellation")
-    build = builds.named(key, namespace)
+    visible = Build.objects.visible_to(Access.of_user(request.user))
+    build = visible.select_related("log", "cancellation").with_listed_at().named(key, namespace)
     if build is None:
         raise Http404(f"There is no build {key} in {namespace or settings.NAMESPACES[0]}.")
     return build

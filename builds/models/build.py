@@ -5,9 +5,10 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models import Case, Q, When
+from django.db.models import Case, OuterRef, Q, Subquery, When
 
 from builds.models.access import Access
+from builds.models.cluster import NamespaceSync
 from builds.models.event import BuildEvent
 from builds.models.outgoing import OutgoingEvent
 from builds.states import ACTIVE, FINISHED, REASONS, Reason, Status, can_move
@@ -25,6 +26,11 @@ class BuildQuerySet(models.QuerySet["Build"]):
     def unfinished(self) -> Self:
         """Those whose outcome is still open."""
         return self.filter(status__in=ACTIVE)
+
+    def with_listed_at(self) -> Self:
+        """Annotated with the time of the last complete list of their namespace, for `seen_at`."""
+        syncs = NamespaceSync.objects.filter(namespace=OuterRef("namespace"))
+        return self.annotate(listed_at=Subquery(syncs.values("listed_at")[:1]))
 
     def newest_first(self) -> Self:
         """The order of the list, total: ties by order of first sight."""
@@ -137,6 +143,18 @@ class Build(models.Model):
         if self.started_at is None or self.completed_at is None:
             return None
         return self.completed_at - self.started_at
+
+    @property
+    def seen_at(self) -> datetime | None:
+        """When the cluster was last seen to say what `job` says; needs `with_listed_at`.
+
+        A complete list that came later says of a Job that it contains that nothing has changed.
+        """
+        listed_at: datetime | None = getattr(self, "listed_at", None)
+        is_listed = self.gone_at is None and self.missing_since is None
+        if self.observed_at is None or listed_at is None or not is_listed:
+            return self.observed_at
+        return max(self.observed_at, listed_at)
 
     def move_to(
         self,

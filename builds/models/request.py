@@ -5,13 +5,13 @@ from datetime import timedelta
 from django.db import models
 from django.utils import timezone
 
-_KEPT_FOR = timedelta(hours=24)
+KEY_LIFETIME = timedelta(hours=24)
 
 
 class IdempotentRequestManager(models.Manager["IdempotentRequest"]):
     def forget_old(self) -> int:
         """Delete the keys that no longer bind; how many they were."""
-        return self.filter(created_at__lt=timezone.now() - _KEPT_FOR).delete()[0]
+        return self.filter(created_at__lt=timezone.now() - KEY_LIFETIME).delete()[0]
 
 
 class IdempotentRequest(models.Model):

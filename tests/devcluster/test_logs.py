@@ -22,8 +22,9 @@ def begin(cluster: DevCluster, name: str, **sim: object) -> str:
 
 
 def running(cluster: DevCluster, name: str, **sim: object) -> str:
+    """The name of the pod, which has started; a short one may be over already."""
     pod = begin(cluster, name, **{"pull_seconds": 0, **sim})
-    cluster.wait_for_pod(name, "Running", "builds")
+    assert eventually(lambda: cluster.pods(name, "builds")[0]["status"]["phase"] != "Pending", 10)
     return pod
 
 
@@ -197,6 +198,11 @@ def test_own_text_and_a_last_word(cluster: DevCluster) -> None:
         ("go/compile", 1, r"undefined: currency.ParseMinor(?s:.)*exit status 1$"),
         ("java/push-denied", 1, r"DENIED: requested access is denied$"),
         ("node/dockerfile", 1, r"unknown instruction: RUNN$"),
+        (
+            "node/base-image",
+            1,
+            r"Retrieving image manifest node:20.*\nerror .*MANIFEST_UNKNOWN: manifest unknown$",
+        ),
         ("go/push-denied", 0, r"Pushed .*@sha256:\w{64}$"),
     ],
 )

@@ -12,7 +12,7 @@ from tests.portal import Answer, Portal
 from tests.processes import wait_until
 from tests.valkey import Valkey
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.database]
 
 CARRIED_OUT_WITHIN_S = 10.0
 # The worker's own reconnecting takes up to half of it.
