@@ -37,7 +37,7 @@ class Life:
     was_orphaned: bool = False
     was_unselected: bool = False
     is_shown: bool = False
-    """The portal was given it, and had the time to write it down."""
+    """The portal was given it by a list or a watch, and had the time to write it down."""
     is_outcome_shown: bool = False
 
 
@@ -73,7 +73,9 @@ class ModelCluster(Cluster):
             jobs = [job for job in self.jobs.values() if is_selected(job)]
             version = self.version
         with self._call(namespace):
-            return Listing(version, tuple(map(self.shown, jobs)))
+            listing = Listing(version, tuple(map(self.with_its_pods, jobs)))
+            self.handed_out += listing.jobs
+            return listing
 
     def get(self, namespace: str, name: str) -> JobSnapshot | None:
         with self._call(namespace):
@@ -81,7 +83,7 @@ class ModelCluster(Cluster):
         if job is None:
             return None
         with self._call(namespace):
-            return self.shown(job)
+            return self.with_its_pods(job)
 
     def pods_of(self, namespace: str, job_uid: str) -> tuple[PodSnapshot, ...]:
         with self._call(namespace):
@@ -112,11 +114,9 @@ class ModelCluster(Cluster):
                 )
             self.delete(name, propagation, by="portal")
 
-    def shown(self, job: JobSnapshot) -> JobSnapshot:
+    def with_its_pods(self, job: JobSnapshot) -> JobSnapshot:
         """The Job with its pods as they are now."""
-        with_pods = job.with_pods(self.pods_now(job.uid))
-        self.handed_out.append(with_pods)
-        return with_pods
+        return job.with_pods(self.pods_now(job.uid))
 
     def pods_now(self, job_uid: str) -> tuple[PodSnapshot, ...]:
         return tuple(pod for pod in self.pods.values() if pod.job_uid == job_uid)

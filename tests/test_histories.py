@@ -5,8 +5,7 @@
 
 import os
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,13 +24,15 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from hypothesis.strategies import SearchStrategy
 from pytest_django.fixtures import Settings
 
 from builds import actions, cancellation, facts, kube, sync
-from builds.kube import ClusterError, ClusterUnreachable, JobSnapshot, PodSnapshot
+from builds.kube import ClusterError, ClusterUnreachable, JobSnapshot
 from builds.models import Access, Build, BuildEvent, Cancellation, OutgoingEvent, Scope
 from builds.states import CANCELLABLE, EDGES, FINISHED, Status
 from tests.cluster_model import NAMESPACE, ModelCluster, is_decided
+from tests.model_watch import Watch
 from tests.snapshots import T0
 
 HISTORIES = int(os.environ.get("HISTORIES", "100"))
@@ -43,67 +44,6 @@ WORKERS_LEASE_S = cancellation.LEASE.total_seconds() + 1
 
 class Killed(BaseException):
     """The end of a process, wherever it was."""
-
-
-class Watch:
-    """What one `watch_builds` process is told: all changes in the order of their stream, perhaps late."""
-
-    def __init__(self, cluster: ModelCluster) -> None:
-        self.cluster = cluster
-        self.follower = sync._Follower(cluster, NAMESPACE)
-        self.position: tuple[int, int] | None = None
-        self.jobs: dict[str, JobSnapshot] = {}
-        self.pods: dict[str, PodSnapshot] = {}
-        self.told: deque[kube.Change] = deque()
-
-    def read(self, jobs: int, pods: int) -> None:
-        """So many further changes of each stream; a list where there is no position to go on from."""
-        if self.position is None:
-            self._list()
-            return
-        at_job, at_pod = self.position
-        for kind, pod in self.cluster.pods_log[at_pod : at_pod + pods]:
-            self._see_pod(kind, pod)
-        for kind, job in self.cluster.jobs_log[at_job : at_job + jobs]:
-            self._see_job(kind, job)
-        self.position = (
-            min(at_job + jobs, len(self.cluster.jobs_log)),
-            min(at_pod + pods, len(self.cluster.pods_log)),
-        )
-
-    def go_back(self, by: int) -> None:
-        """What was told last is told again."""
-        if self.position is not None:
-            self.position = (max(0, self.position[0] - by), max(0, self.position[1] - by))
-
-    def _list(self) -> None:
-        listing = self.cluster.snapshots(NAMESPACE)
-        self.jobs = {job.uid: job for job in listing.jobs}
-        self.pods = dict(self.cluster.pods)
-        self.position = (len(self.cluster.jobs_log), len(self.cluster.pods_log))
-        self.told.append(kube.Listed(NAMESPACE, listing.version, listing.jobs))
-
-    def _see_pod(self, kind: str, pod: PodSnapshot) -> None:
-        assert pod.job_uid is not None
-        self.pods.pop(pod.uid, None)
-        if kind != "DELETED":
-            self.pods[pod.uid] = pod
-        if pod.job_uid in self.jobs:
-            self.told.append(kube.JobChanged(self._joined(self.jobs[pod.job_uid])))
-        elif kind == "DELETED":
-            left = sum(one.job_uid == pod.job_uid for one in self.pods.values())
-            self.told.append(kube.PodGone(NAMESPACE, pod.job_uid, pod, left))
-
-    def _see_job(self, kind: str, job: JobSnapshot) -> None:
-        self.jobs.pop(job.uid, None)
-        if kind == "DELETED":
-            self.told.append(kube.JobGone(self._joined(job)))
-        else:
-            self.jobs[job.uid] = job
-            self.told.append(kube.JobChanged(self._joined(job)))
-
-    def _joined(self, job: JobSnapshot) -> JobSnapshot:
-        return job.with_pods(pod for pod in self.pods.values() if pod.job_uid == job.uid)
 
 
 # --- What can happen ----------------------------------------------------------------------------------------
@@ -130,6 +70,11 @@ IN_THE_CLUSTER: dict[str, Callable[[ModelCluster, str], None]] = {
 }
 IN_THE_PORTAL = ("watch", "reconcile", "work", "cancel", "time passes")
 TO_THE_CALL = ("unreachable", "killed")
+# What a cancellation may lose a race against, or to.
+RACING = (
+    *("runs to its end", "fails to its end", "passes its deadline", "expired"),
+    *("deleted", "created anew", "suspended or resumed", "held or let go by a finalizer", "watch"),
+)
 
 
 @dataclass(frozen=True)
@@ -145,16 +90,22 @@ class Meanwhile:
 
 
 names = strategies.sampled_from(NAMES)
-meanwhiles = strategies.lists(
-    strategies.builds(
-        Meanwhile,
-        call=strategies.integers(0, 8),
-        when=strategies.sampled_from(("before", "after")),
-        what=strategies.sampled_from((*TO_THE_CALL, *TO_THE_CALL, *IN_THE_PORTAL, *IN_THE_CLUSTER)),
-        name=names | strategies.just(""),
-    ),
-    max_size=3,
-)
+
+
+def plans(
+    what: Iterable[str], names: SearchStrategy[str], last_call: int = 7
+) -> SearchStrategy[list[Meanwhile]]:
+    """Up to three of these things, anywhere in an operation."""
+    calls, sides = strategies.integers(0, last_call), strategies.sampled_from(("before", "after"))
+    one = strategies.builds(
+        Meanwhile, call=calls, when=sides, what=strategies.sampled_from(tuple(what)), name=names
+    )
+    return strategies.lists(one, max_size=3)
+
+
+meanwhiles = plans((*TO_THE_CALL, *TO_THE_CALL, *IN_THE_PORTAL, *IN_THE_CLUSTER), names)
+races = plans((*TO_THE_CALL, *RACING), strategies.just(""))
+failures = plans((*TO_THE_CALL, "created", "created anew", "goes on"), strategies.just(""), last_call=2)
 # What has become of a Job before anybody looks.
 beginnings = strategies.sampled_from(
     (
@@ -166,7 +117,7 @@ beginnings = strategies.sampled_from(
     )
 )
 # After so many writing statements the process is killed.
-deaths = strategies.none() | strategies.integers(0, 6)
+deaths = strategies.none() | strategies.none() | strategies.integers(0, 6)
 
 
 class Histories(RuleBasedStateMachine):
@@ -216,25 +167,48 @@ class Histories(RuleBasedStateMachine):
         number=strategies.integers(0, 1),
         jobs=strategies.integers(0, 8),
         pods=strategies.integers(0, 8),
+        together=strategies.integers(1, 9),
         plan=meanwhiles,
         death=deaths,
     )
     def watch(
-        self, number: int, jobs: int, pods: int, plan: list[Meanwhile] | None = None, death: int | None = None
+        self,
+        number: int,
+        jobs: int,
+        pods: int,
+        together: int = 1,
+        plan: list[Meanwhile] | None = None,
+        death: int | None = None,
     ) -> None:
-        """One watcher catches up with some of what has happened."""
+        """One watcher catches up with some of what has happened, so many changes at a time."""
         one = self.watches[number]
         with self._process(plan, death) as ended:
             with suppress(ClusterError):
                 one.read(jobs, pods)
             one.told.append(kube.Heartbeat(connected=True))
             while one.told:
-                change = one.told.popleft()
-                self.cluster.handed_out += _jobs_in(change)
-                one.follower.take(change)
+                changes = [one.told.popleft() for _ in range(min(together, len(one.told)))]
+                for change in changes:
+                    self.cluster.handed_out += _jobs_in(change)
+                one.follower.take(changes)
                 self._note_shown()
         if ended:
             self.watches[number] = Watch(self.cluster)
+
+    @rule(name=names, what=strategies.sampled_from(sorted(IN_THE_CLUSTER)), plan=failures)
+    def watch_it_happen(self, name: str, what: str, plan: list[Meanwhile]) -> None:
+        IN_THE_CLUSTER[what](self.cluster, name)
+        self.at_hand = name
+        self.watch(1, 9, 9, plan=plan)
+
+    @rule(name=names, what=strategies.sampled_from(sorted(IN_THE_CLUSTER)), plan=failures)
+    def miss_it_for_a_while(self, name: str, what: str, plan: list[Meanwhile]) -> None:
+        """Nobody watches; two lists tell, the second one after the grace time."""
+        IN_THE_CLUSTER[what](self.cluster, name)
+        self.reconcile()
+        self.time_passes(40.0)
+        self.at_hand = name
+        self.reconcile(plan)
 
     @rule(number=strategies.integers(0, 1), how=strategies.sampled_from(("expires", "repeats", "restarts")))
     def trouble(self, number: int, how: str) -> None:
@@ -253,7 +227,7 @@ class Histories(RuleBasedStateMachine):
             self._note_shown()
 
     def _those(self, *statuses: Status) -> list[int]:
-        return [pk for pk, _, _, status, _ in self.known.values() if status in statuses]
+        return [pk for pk, _, _, status, *_ in self.known.values() if status in statuses]
 
     @precondition(lambda self: self._those(*CANCELLABLE))
     @rule(number=strategies.integers(0, 5), death=deaths)
@@ -274,7 +248,7 @@ class Histories(RuleBasedStateMachine):
             actions.cancel(build, by=ANN, wait_s=0)
 
     @precondition(lambda self: self._those(Status.CANCELLING))
-    @rule(number=strategies.integers(0, 5), plan=meanwhiles, death=deaths)
+    @rule(number=strategies.integers(0, 5), plan=races | meanwhiles, death=deaths)
     def work(self, number: int, plan: list[Meanwhile] | None = None, death: int | None = None) -> None:
         """A worker's try at one wish, as the task's door makes it."""
         for pk in _one_of(self._those(Status.CANCELLING), number):
@@ -284,7 +258,6 @@ class Histories(RuleBasedStateMachine):
                     return
                 try:
                     cancellation.carry_out(pk, self.cluster)
-                    self._note_shown()
                 except ClusterError as error:
                     cancellation.postpone(pk, error)
 
@@ -368,14 +341,16 @@ class Histories(RuleBasedStateMachine):
         if not hasattr(self, "known"):
             return
         assert not self.cluster.wrongs, self.cluster.wrongs
-        for row in Build.objects.values_list("pk", "version", "uid", "status", "status_reason"):
+        columns = ("pk", "observed_version", "uid", "status", "status_reason", "version")
+        for row in Build.objects.values_list(*columns):
             before = self.known.get(row[0])
             if before == row:
                 continue
             self.known[row[0]] = row
             assert row[2] in self.cluster.lives, "a build was invented"
-            if before is not None and before[3] in FINISHED:
-                assert before[2:] == row[2:], "a finished build has changed"
+            if before is not None:
+                assert before[1] <= row[1], "an older sighting has replaced a newer one"
+                assert before[3] not in FINISHED or before[2:5] == row[2:5], "a finished build has changed"
             told_in_order(row[0], row[3])
         assert len(self.known) == Build.objects.count()
 
@@ -432,7 +407,7 @@ class Histories(RuleBasedStateMachine):
             assert job is not None, what
             assert life.outcome is None, what
             assert wish is None, what
-            shows = facts.read(self.cluster.shown(job)).status
+            shows = facts.read(self.cluster.with_its_pods(job)).status
             assert build.status == shows or (build.status, shows) == (Status.RUNNING, Status.PENDING), what
 
     def _is_cleaned_up(self, build: Build, wish: Cancellation) -> None:
