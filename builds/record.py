@@ -41,8 +41,39 @@ def apply(snapshot: JobSnapshot, *, source: str, known: Build | None = None) -> 
             return build
         # Another process saw it at the same moment.
         build = Build.objects.get(uid=snapshot.uid)
-    _bring_up(build, snapshot, seen, source=source)
+    if _is_news(build, snapshot, seen):
+        with transaction.atomic():
+            history = _History()
+            _bring_up(build, snapshot, seen, history, source=source)
+            history.write()
     return build
+
+
+class _History:
+    """What the steps of one transaction leave behind, written together, a build's before its next step."""
+
+    def __init__(self) -> None:
+        self._steps: dict[int, tuple[Build, BuildEvent]] = {}
+
+    def make_room(self, build: Build) -> None:
+        """To be called before a step: what goes out tells of the build as it was after the last one."""
+        if build.pk in self._steps:
+            self.write()
+
+    def add(self, build: Build, event: BuildEvent) -> None:
+        self._steps[build.pk] = (build, event)
+
+    def write(self) -> None:
+        if not self._steps:
+            return
+        steps = list(self._steps.values())
+        self._steps.clear()
+        BuildEvent.objects.bulk_create([event for _, event in steps])
+        for build, event in steps:
+            OutgoingEvent.announce(build, event)
+        ended = [build for build, _ in steps if build.is_finished]
+        if ended:
+            _logs_fall_due(ended, datetime.now(UTC))
 
 
 def apply_all(snapshots: Sequence[JobSnapshot], *, source: str, fence: Fence = no_fence) -> set[int]:
@@ -63,12 +94,14 @@ def apply_all(snapshots: Sequence[JobSnapshot], *, source: str, fence: Fence = n
                 first.setdefault(snapshot.uid, (snapshot, seen))
         if first:
             builds |= _first_sights(list(first.values()), source=source)
+        history = _History()
         for snapshot, seen in news:
             build = builds.get(snapshot.uid)
             if build is None:
                 builds[snapshot.uid] = apply(snapshot, source=source)
             else:
-                _bring_up(build, snapshot, seen, source=source)
+                _bring_up(build, snapshot, seen, history, source=source)
+        history.write()
     return {build.pk for uid, build in builds.items() if build.is_finished and uid not in was_finished}
 
 
@@ -107,11 +140,11 @@ def _moves(build: Build, seen: Facts) -> bool:
     return seen.status in FINISHED or seen.status == Status.RUNNING
 
 
-def _bring_up(build: Build, snapshot: JobSnapshot, seen: Facts, *, source: str) -> None:
+def _bring_up(build: Build, snapshot: JobSnapshot, seen: Facts, history: _History, *, source: str) -> None:
     if snapshot.version < build.observed_version:
         return
     _note_label_edits(build, seen, snapshot, source=source)
-    while not _advance(build, snapshot, seen, source=source):
+    while not _advance(build, snapshot, seen, history, source=source):
         # Another process changed the row since it was read; `build` is fresh now, and the states have no
         # cycle, so this ends.
         pass
@@ -169,31 +202,24 @@ def _first_event(build: Build, now: datetime, source: str) -> BuildEvent:
     )
 
 
-def _advance(build: Build, snapshot: JobSnapshot, seen: Facts, *, source: str) -> bool:
+def _advance(build: Build, snapshot: JobSnapshot, seen: Facts, history: _History, *, source: str) -> bool:
     """One step towards the facts. False if the row had changed meanwhile: look again."""
     details = _details(build, snapshot, seen)
     origin = Status(build.status)
     if origin in FINISHED or (origin == Status.CANCELLING and seen.status not in FINISHED):
         return _update(build, details)
     if seen.status in FINISHED:
-        now = datetime.now(UTC)
-        details |= {"completed_at": seen.completed_at or now, **_failure_columns(seen)}
-        with transaction.atomic():
-            event = build.move_to(
-                seen.status,
-                source=source,
-                reason=seen.reason,
-                message=seen.failure.message if seen.failure else "",
-                **details,
-            )
-            if event is not None:
-                _logs_fall_due([build], now)
-        return event is not None
-    if origin == Status.PENDING and seen.status == Status.RUNNING:
-        return build.move_to(Status.RUNNING, source=source, reason=seen.reason, **details) is not None
-    if seen.status == origin and build.status_reason != _kept_reason(build, seen):
-        details["status_reason"] = _kept_reason(build, seen)
-    return _update(build, details)
+        details |= {"completed_at": seen.completed_at or datetime.now(UTC), **_failure_columns(seen)}
+    elif origin != Status.PENDING or seen.status != Status.RUNNING:
+        if seen.status == origin and build.status_reason != _kept_reason(build, seen):
+            details["status_reason"] = _kept_reason(build, seen)
+        return _update(build, details)
+    history.make_room(build)
+    message = seen.failure.message if seen.failure else ""
+    event = build.step_to(seen.status, source=source, reason=seen.reason, message=message, **details)
+    if event is not None:
+        history.add(build, event)
+    return event is not None
 
 
 def _kept_reason(build: Build, seen: Facts) -> Reason | str | None:

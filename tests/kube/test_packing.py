@@ -57,10 +57,11 @@ def test_it_is_little(jobs: list[JobSnapshot], pods: list[PodSnapshot]) -> None:
 
 
 def test_joined_with_pods_in_order(jobs: list[JobSnapshot], pods: list[PodSnapshot]) -> None:
-    job, some = PackedJob.of(jobs[0]), tuple(map(PackedPod.of, reversed(pods[:20])))
+    each = list({pod.uid: pod for pod in pods}.values())[:20]
+    job, some = PackedJob.of(jobs[0]), tuple(map(PackedPod.of, reversed(each)))
     joined = JoinedJobs([(job, some, 7), (job, (), 0)])
     assert len(joined) == 2
-    assert joined[0].pods == jobs[0].with_pods(pods[:20]).pods
+    assert joined[0].pods == jobs[0].with_pods(each).pods
     assert [one.pods_version for one in joined] == [7, 0]
     assert joined[1:] == (jobs[0],)
     assert joined != ()
