@@ -11,6 +11,7 @@ import threading
 import time
 from datetime import timedelta
 
+from django.db import connection
 from django.db.models import Q, QuerySet
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
@@ -81,6 +82,17 @@ def take(holder: str) -> Term | None:
         holder=holder, fence=fence + 1, taken_at=Now(), expires_at=_in(LEASE_S)
     )
     return Term(fence + 1, asked_s) if is_won else None
+
+
+def free_what_a_frozen_process_holds(after_s: float = LEASE_S) -> None:
+    """Have the server end a transaction of this thread's connection that is left idle for so long.
+
+    A process that is stopped in the middle of one would keep its rows from the next holder. On SQLite
+    nothing can be done: whoever is stopped while writing stops all others from writing.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {round(after_s * 1000)}")
 
 
 def leader() -> str:

@@ -100,6 +100,7 @@ def _follow(cluster: Cluster, namespace: str, term: lease.Term) -> None:
     try:
         while not term.is_set():
             try:
+                lease.free_what_a_frozen_process_holds()
                 for due in sync.follow(cluster, namespace, stop=term, fence=term.check):
                     pause_s = 0.5
                     tasks.nudge_due(due)
