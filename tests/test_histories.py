@@ -75,6 +75,15 @@ RACING = (
     *("runs to its end", "fails to its end", "passes its deadline", "expired"),
     *("deleted", "created anew", "suspended or resumed", "held or let go by a finalizer", "watch"),
 )
+# What makes a Job look as if it were gone, or makes it so.
+VANISHING = (
+    "label edited",
+    "label edited",
+    "deleted",
+    "deleted in the foreground",
+    "created anew",
+    "expired",
+)
 
 
 @dataclass(frozen=True)
@@ -105,7 +114,7 @@ def plans(
 
 meanwhiles = plans((*TO_THE_CALL, *TO_THE_CALL, *IN_THE_PORTAL, *IN_THE_CLUSTER), names)
 races = plans((*TO_THE_CALL, *RACING), strategies.just(""))
-failures = plans((*TO_THE_CALL, "created", "created anew", "goes on"), strategies.just(""), last_call=2)
+failures = plans((*["unreachable"] * 3, "killed", "created anew"), strategies.just(""), last_call=3)
 # What has become of a Job before anybody looks.
 beginnings = strategies.sampled_from(
     (
@@ -195,13 +204,14 @@ class Histories(RuleBasedStateMachine):
         if ended:
             self.watches[number] = Watch(self.cluster)
 
-    @rule(name=names, what=strategies.sampled_from(sorted(IN_THE_CLUSTER)), plan=failures)
-    def watch_it_happen(self, name: str, what: str, plan: list[Meanwhile]) -> None:
+    @rule(name=names, what=strategies.sampled_from(VANISHING), plan=failures)
+    def watch_it_vanish(self, name: str, what: str, plan: list[Meanwhile]) -> None:
+        self.watch(1, 99, 99)
         IN_THE_CLUSTER[what](self.cluster, name)
         self.at_hand = name
         self.watch(1, 9, 9, plan=plan)
 
-    @rule(name=names, what=strategies.sampled_from(sorted(IN_THE_CLUSTER)), plan=failures)
+    @rule(name=names, what=strategies.sampled_from(VANISHING), plan=failures)
     def miss_it_for_a_while(self, name: str, what: str, plan: list[Meanwhile]) -> None:
         """Nobody watches; two lists tell, the second one after the grace time."""
         IN_THE_CLUSTER[what](self.cluster, name)
