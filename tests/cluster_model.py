@@ -252,7 +252,7 @@ class ModelCluster(Cluster):
             return
         life = self.lives[job.uid]
         life.remover = life.remover or by
-        life.was_orphaned |= propagation == "Orphan"
+        life.was_orphaned |= propagation == "Orphan" and by != "portal"
         if propagation == "Foreground" or job.uid in self.held:
             if propagation != "Orphan":
                 self._delete_pods(job.uid)

@@ -102,19 +102,23 @@ names = strategies.sampled_from(NAMES)
 
 
 def plans(
-    what: Iterable[str], names: SearchStrategy[str], last_call: int = 7
+    what: Iterable[str], names: SearchStrategy[str], *, last_call: int = 7, least: int = 0
 ) -> SearchStrategy[list[Meanwhile]]:
-    """Up to three of these things, anywhere in an operation."""
-    calls, sides = strategies.integers(0, last_call), strategies.sampled_from(("before", "after"))
+    """Some of these things, anywhere in an operation."""
     one = strategies.builds(
-        Meanwhile, call=calls, when=sides, what=strategies.sampled_from(tuple(what)), name=names
+        Meanwhile,
+        call=strategies.sampled_from(range(last_call + 1)),
+        when=strategies.sampled_from(("before", "after")),
+        what=strategies.sampled_from(tuple(what)),
+        name=names,
     )
-    return strategies.lists(one, max_size=3)
+    return strategies.lists(one, min_size=least, max_size=3)
 
 
+at_hand = strategies.just("")
 meanwhiles = plans((*TO_THE_CALL, *TO_THE_CALL, *IN_THE_PORTAL, *IN_THE_CLUSTER), names)
-races = plans((*TO_THE_CALL, *RACING), strategies.just(""))
-failures = plans((*["unreachable"] * 3, "killed", "created anew"), strategies.just(""), last_call=3)
+races = plans((*TO_THE_CALL, *RACING), at_hand, last_call=4, least=1)
+failures = plans((*["unreachable"] * 3, "killed", "created anew"), at_hand, last_call=2, least=1)
 # What has become of a Job before anybody looks.
 beginnings = strategies.sampled_from(
     (
@@ -126,7 +130,7 @@ beginnings = strategies.sampled_from(
     )
 )
 # After so many writing statements the process is killed.
-deaths = strategies.none() | strategies.none() | strategies.integers(0, 6)
+deaths = strategies.sampled_from((*[None] * 8, *range(7)))
 
 
 class Histories(RuleBasedStateMachine):
@@ -257,19 +261,31 @@ class Histories(RuleBasedStateMachine):
             self.watch(0, 8, 8)
             actions.cancel(build, by=ANN, wait_s=0)
 
+    @precondition(lambda self: self._those(*CANCELLABLE))
+    @rule(number=strategies.integers(0, 5), plan=races, death=deaths)
+    def cancel_and_work(self, number: int, plan: list[Meanwhile], death: int | None) -> None:
+        """As with a worker that is nudged at once."""
+        (pk,) = _one_of(self._those(*CANCELLABLE), number)
+        actions.cancel(Build.objects.get(pk=pk), by=ANN, wait_s=0)
+        self._work(pk, plan, death)
+
     @precondition(lambda self: self._those(Status.CANCELLING))
     @rule(number=strategies.integers(0, 5), plan=races | meanwhiles, death=deaths)
     def work(self, number: int, plan: list[Meanwhile] | None = None, death: int | None = None) -> None:
-        """A worker's try at one wish, as the task's door makes it."""
+        """Some worker's try at one wish, later."""
         for pk in _one_of(self._those(Status.CANCELLING), number):
-            self.at_hand = Build.objects.get(pk=pk).name
-            with self._process(plan, death):
-                if not cancellation.take(pk):
-                    return
-                try:
-                    cancellation.carry_out(pk, self.cluster)
-                except ClusterError as error:
-                    cancellation.postpone(pk, error)
+            self._work(pk, plan, death)
+
+    def _work(self, pk: int, plan: list[Meanwhile] | None, death: int | None) -> None:
+        """As the task's door does it."""
+        self.at_hand = Build.objects.get(pk=pk).name
+        with self._process(plan, death):
+            if not cancellation.take(pk):
+                return
+            try:
+                cancellation.carry_out(pk, self.cluster)
+            except ClusterError as error:
+                cancellation.postpone(pk, error)
 
     @precondition(lambda self: self._those(Status.CANCELLED))
     @rule(plan=meanwhiles)
@@ -335,13 +351,15 @@ class Histories(RuleBasedStateMachine):
             self.cancel(NAMES.index(name))
         else:
             self.time_passes()
+        self.nothing_is_wrong()
 
     def _note_shown(self) -> None:
-        """What an operation was given and had the time to write down."""
+        """What an operation was given and had the time to write down, before it had concluded otherwise."""
+        concluded = {uid for _, _, uid, status, *_ in self.known.values() if status in FINISHED}
         for job in self.cluster.handed_out:
             life = self.cluster.lives[job.uid]
             life.is_shown = True
-            life.is_outcome_shown |= is_decided(job)
+            life.is_outcome_shown |= is_decided(job) and job.uid not in concluded
         self.cluster.handed_out.clear()
 
     # --- What holds -----------------------------------------------------------------------------------------
@@ -361,6 +379,8 @@ class Histories(RuleBasedStateMachine):
             if before is not None:
                 assert before[1] <= row[1], "an older sighting has replaced a newer one"
                 assert before[3] not in FINISHED or before[2:5] == row[2:5], "a finished build has changed"
+            if row[3] == Status.CANCELLED:
+                assert row[2] not in {job.uid for job in self.cluster.jobs.values()}, "its Job is still there"
             told_in_order(row[0], row[3])
         assert len(self.known) == Build.objects.count()
 
