@@ -103,6 +103,8 @@ class BenchCluster:
                     meta = {"resourceVersion": str(self.version)}
                     line = json.dumps({"type": "BOOKMARK", "object": {"metadata": meta}}).encode() + b"\n"
                 await response.write(line)
+        except ConnectionResetError:
+            return response
         finally:
             watches.discard(lines)
 

@@ -66,7 +66,7 @@ def everything(
             say(f"Idle for {idle_s} s.")
             figures.append(idle(watcher, idle_s))
             say(f"{rate_per_s} changes per second for {steady_s} s.")
-            figures += steady(target, rate_per_s, steady_s)
+            figures += steady(target, watcher, rate_per_s, steady_s)
             watcher.terminate()
         say("Listing again with nothing new.")
         figures += resync(target, jobs)
@@ -175,7 +175,7 @@ def resync(target: Target, jobs: int) -> list[Figure]:
 # --- A steady stream ----------------------------------------------------------------------------------------
 
 
-def steady(target: Target, rate_per_s: int, lasts_s: int) -> list[Figure]:
+def steady(target: Target, watcher: Process, rate_per_s: int, lasts_s: int) -> list[Figure]:
     """From the moment a change was sent to the moment its history row could be read by another process."""
     seen_at: dict[tuple[str, str], float] = {}
     newest = BuildEvent.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
@@ -188,7 +188,7 @@ def steady(target: Target, rate_per_s: int, lasts_s: int) -> list[Figure]:
             sent.update(json.load(answer))
 
     player = threading.Thread(target=play)
-    begun = time.monotonic()
+    begun, spent_s = time.monotonic(), _cpu_s(watcher.pid)
     player.start()
     expected = None
     while expected is None or len(seen_at) < expected:
@@ -206,6 +206,7 @@ def steady(target: Target, rate_per_s: int, lasts_s: int) -> list[Figure]:
         if time.monotonic() - begun > 3 * lasts_s + 60:
             break
         time.sleep(POLL_S)
+    cpu_share = (_cpu_s(watcher.pid) - spent_s) / (time.monotonic() - begun)
     player.join()
     lags_s = [
         seen_at[uid, status] - steps[step]
@@ -225,4 +226,5 @@ def steady(target: Target, rate_per_s: int, lasts_s: int) -> list[Figure]:
         Figure("steady stream, lag p50", percentile(lags_s, 0.50), "s"),
         Figure("steady stream, lag p99", percentile(lags_s, 0.99), "s", "< 1"),
         Figure("steady stream, longest lag", max(lags_s), "s"),
+        Figure("steady stream, CPU of watch_builds", 100 * cpu_share, "% of a core"),
     ]
