@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Max
+from django.db.models import F, Max
 
 from builds import facts, kube, record
 from builds.kube import Cluster, ClusterError, EventSnapshot, JobSnapshot, PodSnapshot
@@ -28,6 +28,8 @@ _BATCH = 500
 _CONFIRMATIONS = 100
 # An Event may overtake the first sight of its Job.
 _EVENT_PATIENCE_S = 30.0
+# A watch that is open, and ends again sooner than this, is still the same outage.
+_QUIET_S = 6.0
 _REMEMBERED_PODS = 20_000
 _REMEMBERED_ENDS = 1_000
 
@@ -103,6 +105,7 @@ def take_list(
     if version < sync.listed_version:
         # Restored from a backup: versions went back, so what is recorded is no measure for what is late.
         log.warning("resourceVersions went back", namespace=namespace, was=sync.listed_version, now=version)
+        _count(namespace, troubles=1)
         Build.objects.filter(namespace=namespace, gone_at__isnull=True).update(observed_version=0)
     present: set[str] = set()
     for batch in _batches(jobs):
@@ -116,6 +119,9 @@ def take_list(
     missing = [pk for pk, uid in not_gone.values_list("pk", "uid").iterator() if uid not in present]
     absent = list(Build.objects.filter(pk__in=missing)) if missing else []
     alarm = _look_for_missing(cluster, namespace, absent, due)
+    if alarm and not sync.alarm:
+        log.error("nothing concluded from a list", namespace=namespace, alarm=alarm)
+        _count(namespace, troubles=1)
     NamespaceSync.objects.filter(pk=sync.pk).update(
         listed_at=datetime.now(UTC), listed_version=version, alarm=alarm, last_error=""
     )
@@ -127,9 +133,7 @@ def _look_for_missing(cluster: Cluster, namespace: str, absent: list[Build], due
     missing = [build for build in absent if not build.is_finished]
     active = Build.objects.filter(namespace=namespace, status__in=ACTIVE, uid__isnull=False).count()
     if active >= 10 and 2 * len(missing) > active:
-        alarm = f"{len(missing)} of {active} active builds are missing at once: selector or namespace wrong?"
-        log.error("nothing concluded from a list", namespace=namespace, alarm=alarm)
-        return alarm
+        return f"{len(missing)} of {active} active builds are missing at once: selector or namespace wrong?"
     now = datetime.now(UTC)
     grace = timedelta(seconds=settings.MISSING_GRACE_S)
     Build.objects.filter(pk__in=[build.pk for build in absent if build.missing_since is None]).update(
@@ -188,11 +192,22 @@ def _batches(jobs: Iterable[JobSnapshot]) -> Iterator[list[JobSnapshot]]:
         yield batch
 
 
-def note_failure(namespace: str, error: ClusterError | WrongCluster) -> None:
-    """Keep what went wrong where support staff see it; the picture stays as old as it is."""
-    NamespaceSync.objects.update_or_create(
-        namespace=namespace,
-        defaults={"failed_at": datetime.now(UTC), "last_error": facts.storable(str(error))},
+def note_failure(namespace: str, error: ClusterError | WrongCluster) -> bool:
+    """Keep what went wrong where support staff see it; the picture stays as old as it is.
+
+    True if nothing had gone wrong since the last complete list: who logs, logs that.
+    """
+    failure = {"failed_at": datetime.now(UTC), "last_error": facts.storable(str(error))}
+    if NamespaceSync.objects.filter(namespace=namespace, last_error="").update(**failure):
+        return True
+    _, is_first = NamespaceSync.objects.update_or_create(namespace=namespace, defaults=failure)
+    return is_first
+
+
+def _count(namespace: str, **more: int) -> None:
+    """Add to the counters of a namespace, which outlast this process."""
+    NamespaceSync.objects.filter(namespace=namespace).update(
+        **{name: F(name) + by for name, by in more.items()}
     )
 
 
@@ -229,7 +244,7 @@ class _Follower:
         self.early_events: dict[str, list[tuple[float, EventSnapshot]]] = {}
         self.unconfirmed_deletions: dict[str, JobSnapshot] = {}
         self.ended_pods: OrderedDict[str, tuple[PodSnapshot, ...]] = OrderedDict()
-        self.troubled: set[str] = set()
+        self.outage_until_s: float | None = None
 
     def take(self, changes: Iterable[kube.Change]) -> Due:
         """Record what came together, Jobs that follow each other and Events in one transaction each."""
@@ -289,21 +304,25 @@ class _Follower:
             case kube.Trouble():
                 self._note_trouble(change)
             case kube.Heartbeat():
-                self._beat(due, is_connected=change.connected)
+                self._beat(due, change)
 
     def _note_trouble(self, trouble: kube.Trouble) -> None:
-        """One line in the log per outage and watch: it is tried again for as long as it takes."""
-        if trouble.what not in self.troubled:
-            self.troubled.add(trouble.what)
-            log.warning("watch in trouble", what=trouble.what, error=str(trouble.error))
+        """One line in the log per outage: it is tried again for as long as it takes, and by all watches."""
+        is_new = self.outage_until_s is None
+        self.outage_until_s = time.monotonic() + trouble.retry_in_s + _QUIET_S
+        if is_new:
+            log.warning(
+                "watch in trouble", namespace=self.namespace, what=trouble.what, error=str(trouble.error)
+            )
         note_failure(self.namespace, trouble.error)
+        _count(self.namespace, watch_restarts=1, troubles=int(is_new))
 
-    def _beat(self, due: Due, *, is_connected: bool) -> None:
-        if is_connected:
-            if self.troubled:
-                log.info("watch is back", namespace=self.namespace)
-                self.troubled.clear()
+    def _beat(self, due: Due, beat: kube.Heartbeat) -> None:
+        if beat.connected:
             _note_life(self.namespace)
+        if beat.complete and self.outage_until_s is not None and time.monotonic() >= self.outage_until_s:
+            self.outage_until_s = None
+            log.info("watch is back", namespace=self.namespace)
         for job in list(self.unconfirmed_deletions.values()):
             self._deleted(job, due)
         oldest = time.monotonic() - _EVENT_PATIENCE_S

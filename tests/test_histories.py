@@ -198,7 +198,7 @@ class Histories(RuleBasedStateMachine):
         with self._process(plan, death) as ended:
             with suppress(ClusterError):
                 one.read(jobs, pods)
-            one.told.append(kube.Heartbeat(connected=True))
+            one.told.append(kube.Heartbeat(connected=True, complete=True))
             while one.told:
                 changes = [one.told.popleft() for _ in range(min(together, len(one.told)))]
                 for change in changes:

@@ -28,8 +28,6 @@ PAGE_LIMIT_BYTES = 512 * 1024 * 1024
 OBJECT_LIMIT_BYTES = 8 * 1024 * 1024
 LOG_LIMIT_BYTES = 16 * 1024 * 1024
 LISTS_TRIED = 3
-WATCH_SILENCE_S = 75.0
-"""A server sends a bookmark about every 60 s: longer silence means that nobody is there."""
 
 _SKELETON = msgspec.json.Decoder(Skeleton)
 
@@ -45,6 +43,10 @@ class ClusterConfig:
     context: str | None = None
     connect_timeout_s: float = 2.0
     read_timeout_s: float = 10.0
+    list_timeout_s: float = 45.0
+    """For a page of a whole namespace: a server under load takes its time, and gives up after 60 s."""
+    watch_silence_s: float = 75.0
+    """A server sends a bookmark about every 60 s: longer silence means that nobody is there."""
     selector: str = "app=knative-lambda-builder"
     page_size: int = 500
 
@@ -149,7 +151,8 @@ class Cluster:
 
     def pages_of(self, resource: Resource[S], namespace: str) -> Iterator[PageOf[S]]:
         """The same page by page, as they are read: nothing may be concluded before the last one."""
-        return self._all_pages(resource, namespace, self._selector(resource))
+        patience_s = max(self._config.list_timeout_s, self._config.read_timeout_s)
+        return self._all_pages(resource, namespace, self._selector(resource), patience_s)
 
     def get(self, namespace: str, name: str) -> JobSnapshot | None:
         """The Job of that name with its pods, in two calls; None if and only if the server says that there is
@@ -249,8 +252,9 @@ class Cluster:
     def open_watch(self, resource: Resource[S], namespace: str, since: int, *, lasts_s: int) -> Stream:
         """The changes after version `since`, as lines of JSON; the server ends the stream after `lasts_s`.
 
-        A silence of 75 s is a ClusterUnreachable. A version that is too old shows as an ERROR line; one from
-        the future (the cluster was restored from a backup) shows as nothing at all, not even a bookmark.
+        A silence of `watch_silence_s` is a ClusterUnreachable. A version that is too old shows as an ERROR
+        line; one from the future (the cluster was restored from a backup) shows as nothing at all, not even a
+        bookmark.
         """
         query = {
             "watch": "1",
@@ -262,31 +266,37 @@ class Cluster:
         if selector:
             query["labelSelector"] = selector
         call = Call("watch", resource.name, namespace)
-        return self._transport.stream(call, resource.path(namespace), query, silence_s=WATCH_SILENCE_S)
+        return self._transport.stream(
+            call, resource.path(namespace), query, silence_s=self._config.watch_silence_s
+        )
 
     def _selector(self, resource: Resource[Any]) -> str:
         return {JOBS.name: self._config.selector, PODS.name: CONTROLLER_UID_LABEL}.get(resource.name, "")
 
     def _list(self, resource: Resource[S], namespace: str, selector: str) -> ListOf[S]:
         version, items = 0, list[S]()
-        for page in self._all_pages(resource, namespace, selector):
+        for page in self._all_pages(resource, namespace, selector, self._config.read_timeout_s):
             version = page.version
             if page.is_first:
                 items.clear()
             items.extend(page.items)
         return ListOf(version, tuple(items))
 
-    def _all_pages(self, resource: Resource[S], namespace: str, selector: str) -> Iterator[PageOf[S]]:
+    def _all_pages(
+        self, resource: Resource[S], namespace: str, selector: str, timeout_s: float
+    ) -> Iterator[PageOf[S]]:
         """All pages; from the first again if the token of the next one has expired."""
         for _ in range(LISTS_TRIED - 1):
             try:
-                yield from self._pages(resource, namespace, selector)
+                yield from self._pages(resource, namespace, selector, timeout_s)
             except VersionExpired:
                 continue
             return
-        yield from self._pages(resource, namespace, selector)
+        yield from self._pages(resource, namespace, selector, timeout_s)
 
-    def _pages(self, resource: Resource[S], namespace: str, selector: str) -> Iterator[PageOf[S]]:
+    def _pages(
+        self, resource: Resource[S], namespace: str, selector: str, timeout_s: float
+    ) -> Iterator[PageOf[S]]:
         call = Call("list", resource.name, namespace)
         query = {"limit": str(self._config.page_size)}
         if selector:
@@ -294,7 +304,14 @@ class Cluster:
         version: int | None = None
         while True:
             is_first = version is None
-            raw = self._read(call, "GET", resource.path(namespace), query, limit_bytes=PAGE_LIMIT_BYTES)
+            raw = self._transport.read(
+                call,
+                "GET",
+                resource.path(namespace),
+                query,
+                limit_bytes=PAGE_LIMIT_BYTES,
+                read_timeout_s=timeout_s,
+            )
             page = decode(call, resource.page, raw)
             try:
                 # All pages are of the first one's version.
@@ -318,9 +335,10 @@ class Cluster:
         query: dict[str, str] | None = None,
         *,
         body: dict[str, Any] | None = None,
-        limit_bytes: int = OBJECT_LIMIT_BYTES,
     ) -> bytes:
-        return self._transport.read(call, method, path, query or {}, body=body, limit_bytes=limit_bytes)
+        return self._transport.read(
+            call, method, path, query or {}, body=body, limit_bytes=OBJECT_LIMIT_BYTES
+        )
 
 
 def _from_line_start(text: bytearray) -> bytearray:

@@ -5,7 +5,7 @@ about them.
 import queue
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,6 +22,7 @@ from builds.kube.watching import Altered, Interrupted, Watcher
 INBOX_LIMIT = 1000
 TOGETHER_LIMIT = 100
 EVENTS_HELD_LIMIT = 5000
+GONE_LIMIT = 2000
 EVENT_WAITS_S = 1.0
 """How long an Event may be ahead of its pod: they come over different connections."""
 POLL_S = 0.2
@@ -89,9 +90,10 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Time has passed; `connected` if the watches of Jobs and pods are open."""
+    """Time has passed; `connected` if the watches of Jobs and pods are open, `complete` if all are."""
 
     connected: bool
+    complete: bool
 
 
 Seen = PageOf[Any] | Altered[Any] | Interrupted
@@ -110,6 +112,7 @@ class View:
         self._new_jobs: dict[str, PackedJob] = {}
         self._new_pods: dict[str, tuple[PackedPod, ...]] = {}
         self._pods_version: dict[str, int] = {}
+        self._gone: OrderedDict[str, int] = OrderedDict()
         self._version = 0
         self._list_is_due = False
         self._pods_are_listed = False
@@ -159,6 +162,8 @@ class View:
     def _jobs_listed(self, page: PageOf[Any]) -> None:
         if page.is_first:
             self._new_jobs = {}
+            # Versions may have gone back: the cluster was restored from a backup.
+            self._gone.clear()
         self._new_jobs |= {job.uid: job for job in page.items}
         if page.is_last:
             self._jobs, self._new_jobs = self._new_jobs, {}
@@ -169,6 +174,7 @@ class View:
     def _pods_listed(self, page: PageOf[Any]) -> Iterator[Change]:
         if page.is_first:
             self._new_pods = {}
+            self._gone.clear()
         for pod in page.items:
             _put_pod(self._new_pods, pod)
         if page.is_last:
@@ -208,8 +214,12 @@ class View:
 
     def _job_altered(self, seen: Altered[JobSnapshot]) -> Iterator[Change]:
         uid = seen.item.uid
+        known = self._jobs.get(uid)
+        if self._is_late(seen, known.version if known else None):
+            return
         self._jobs[uid] = PackedJob.of(seen.item)
         if seen.kind == "DELETED":
+            self._note_gone(uid, seen.item.version)
             yield JobGone(self._joined(uid))
             self._jobs.pop(uid, None)
             self._pods_version.pop(uid, None)
@@ -220,7 +230,11 @@ class View:
         pod = seen.item
         if pod.job_uid is None:
             return
+        known = {one.uid: one.version for one in self._pods.get(pod.job_uid, ())}
+        if self._is_late(seen, known.get(pod.uid)):
+            return
         if seen.kind == "DELETED":
+            self._note_gone(pod.uid, pod.version)
             left = self._drop(pod.uid, pod.job_uid)
             if pod.job_uid not in self._jobs:
                 yield PodGone(self._namespace, pod.job_uid, pod, left)
@@ -233,6 +247,20 @@ class View:
             yield JobChanged(self._joined(pod.job_uid))
         for event in self._held.pop(pod.uid, ()):
             yield EventSeen(event, pod.job_uid)
+
+    def _is_late(self, seen: Altered[Any], known: int | None) -> bool:
+        """Whether something newer has been seen already: streams are in order, but not all that pass them on
+        keep it.
+        """
+        gone = self._gone.get(seen.item.uid)
+        if gone is not None:
+            return seen.item.version <= gone
+        return known is not None and seen.item.version < known
+
+    def _note_gone(self, uid: str, version: int) -> None:
+        self._gone[uid] = version
+        if len(self._gone) > GONE_LIMIT:
+            self._gone.popitem(last=False)
 
     def _event(self, event: EventSnapshot) -> Iterator[Change]:
         if event.involved_kind not in ("Job", "Pod"):
@@ -303,7 +331,8 @@ def follow_together(
         while not stop.is_set():
             if time.monotonic() >= beat_at:
                 beat_at = time.monotonic() + heartbeat_s
-                yield [Heartbeat(all(one.connected for one in watchers if one.resource is not EVENTS))]
+                is_open = {one.resource.name: one.connected for one in watchers}
+                yield [Heartbeat(is_open[JOBS.name] and is_open[PODS.name], all(is_open.values()))]
             told = chain(
                 view.let_go(time.monotonic()),
                 _taken(view, inbox, min(POLL_S, max(0.001, beat_at - time.monotonic()))),

@@ -53,11 +53,12 @@ class PackedPod:
 
     uid: str
     job_uid: str | None
+    version: int
     packed: bytes
 
     @classmethod
     def of(cls, pod: PodSnapshot) -> "PackedPod":
-        return cls(pod.uid, pod.job_uid, _PODS.pack(pod))
+        return cls(pod.uid, pod.job_uid, pod.version, _PODS.pack(pod))
 
     def unpacked(self) -> PodSnapshot:
         return _PODS.unpack(self.packed)
@@ -68,11 +69,12 @@ class PackedJob:
     """A Job without its pods, and what it is found by."""
 
     uid: str
+    version: int
     packed: bytes
 
     @classmethod
     def of(cls, job: JobSnapshot) -> "PackedJob":
-        return cls(job.uid, _JOBS.pack(job))
+        return cls(job.uid, job.version, _JOBS.pack(job))
 
     def joined(self, pods: Iterable[PackedPod], pods_version: int = 0) -> JobSnapshot:
         """The Job with these pods."""

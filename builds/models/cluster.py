@@ -30,6 +30,12 @@ class NamespaceSync(models.Model):
         null=True, help_text="The last failed call; older than listed_at: all is well."
     )
     last_error = models.TextField(blank=True)
+    watch_restarts = models.PositiveBigIntegerField(
+        default=0, help_text="How often a watch had to be begun anew after something had gone wrong."
+    )
+    troubles = models.PositiveBigIntegerField(
+        default=0, help_text="How often something went wrong that lasted, each outage counted once."
+    )
     alarm = models.TextField(blank=True, help_text="Set while too many builds are missing at once.")
 
     class Meta:

@@ -52,7 +52,7 @@ def test_equal_ones_are_equal_when_packed(pods: list[PodSnapshot]) -> None:
 
 
 def test_it_is_little(jobs: list[JobSnapshot], pods: list[PodSnapshot]) -> None:
-    packed = [*map(PackedJob.of, jobs), *map(PackedPod.of, pods)]
+    packed: list[PackedJob | PackedPod] = [*map(PackedJob.of, jobs), *map(PackedPod.of, pods)]
     assert sum(len(one.packed) for one in packed) / len(packed) < 350
 
 
