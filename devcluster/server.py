@@ -41,9 +41,15 @@ ORPHAN_WARNING = (
 
 
 class Server:
-    def __init__(self, cluster: Cluster, credentials: Credentials) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        credentials: Credentials,
+        bookmark_every_s: float = watching.BOOKMARK_EVERY_S,
+    ) -> None:
         self._cluster = cluster
         self._credentials = credentials
+        self._bookmark_every_s = bookmark_every_s
         self._faults = Faults()
         self.stopping = asyncio.Event()
 
@@ -130,7 +136,7 @@ class Server:
         _check_accept(request)
         chosen = watching.options(target.resource, request.query)
         encoder = _table_rows(target.resource) if tables.is_wanted(_accepted(request)) else None
-        watch = watching.Watch(self._cluster.store, target, chosen, encoder)
+        watch = watching.Watch(self._cluster.store, target, chosen, encoder, self._bookmark_every_s)
         try:
             lines = self._faults.spoiled(request, action, watch.lines(self.stopping))
             return await _stream(request, "application/json", lines)

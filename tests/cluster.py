@@ -228,6 +228,9 @@ class DevCluster:
 
         return events()
 
+    def create_namespace(self, name: str) -> None:
+        self.ok("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
+
     # Builds.
 
     def create_job(
