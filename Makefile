@@ -6,7 +6,7 @@ CHROMIUM ?= /usr/bin/chromium
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-sqlite test-postgresql test-browser check format lock clean
+.PHONY: help run test test-sqlite test-postgresql test-browser test-long check format lock clean bench-sync
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,15 @@ test-sqlite test-postgresql: test-%: $(VENV)/.ready-to-develop
 test-browser: $(VENV)/.ready-to-develop ## Run the tests that drive a browser: CHROMIUM=/usr/bin/chromium
 	@test -x "$(CHROMIUM)" || { echo "The browser tests need Chromium, and CHROMIUM=$(CHROMIUM) is no program." >&2; exit 1; }
 	@env -u DATABASE_URL CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest -m browser
+
+test-long: export HISTORIES ?= 2000
+test-long: $(VENV)/.ready-to-develop ## Run HISTORIES=2000 random histories of the cluster, on SQLite, then on PostgreSQL
+	@status=0; for database in sqlite postgresql; do \
+		env -u DATABASE_URL TEST_DATABASE=$$database $(BIN)/python -m pytest -q tests/test_histories.py || status=1; \
+	done; exit $$status
+
+bench-sync: $(VENV)/.ready-to-develop ## Measure what following 50,000 Jobs costs: STATE_DIR=var, TEST_DATABASE=sqlite|postgresql
+	@env -u DATABASE_URL $(BIN)/python -m tests.bench
 
 check: $(VENV)/.ready-to-develop ## Check style, types, floors, templates, migrations, settings, locks, known vulnerabilities
 	@.ci/check

@@ -161,6 +161,9 @@ KUBECONFIG = Path(text("KUBECONFIG", str(Path.home() / ".kube" / "config"))).exp
 KUBE_CONTEXT = text("KUBE_CONTEXT") or None
 KUBE_CONNECT_TIMEOUT_S = number("KUBE_CONNECT_TIMEOUT_S", 2.0, least=0.1)
 KUBE_READ_TIMEOUT_S = number("KUBE_READ_TIMEOUT_S", 10.0, least=0.1)
+KUBE_LIST_TIMEOUT_S = number("KUBE_LIST_TIMEOUT_S", 45.0, least=0.1)
+KUBE_PAGE_SIZE = integer("KUBE_PAGE_SIZE", 500, least=1)
+KUBE_WATCH_SILENCE_S = number("KUBE_WATCH_SILENCE_S", 75.0, least=1)
 
 NAMESPACES = words("NAMESPACES", "knative-lambda")
 if not NAMESPACES:

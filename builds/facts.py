@@ -5,7 +5,7 @@ suspension) and https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -69,15 +69,29 @@ class Facts:
     correlation_id: str | None
     build_container: str | None
     job: dict[str, Any]
-    lacks_evidence: bool
-    """Finished, but no pod shows how: a second look may find more, or the pods are gone."""
+
+
+def is_decided(snapshot: JobSnapshot) -> bool:
+    """Whether the Job's outcome is known."""
+    return any(_deciding(snapshot, types) for types in (_SUCCESS, _FAILURE))
+
+
+def has_evidence(snapshot: JobSnapshot) -> bool:
+    """Whether a pod shows how a run ended. A finished Job without: a second look may find more, or the pods
+    are gone.
+    """
+    return any(
+        run.state == "terminated" or run.last_exit_code is not None
+        for run in _runs(snapshot, _build_container(snapshot))
+    )
 
 
 def read(snapshot: JobSnapshot) -> Facts:
     """All of it. Texts are redacted."""
     container = _build_container(snapshot)
-    runs = [run for pod in snapshot.pods for run in pod.containers if run.name == container]
-    started_at = min((run.first_started_at for run in runs if run.first_started_at), default=None)
+    started_at = min(
+        (run.first_started_at for run in _runs(snapshot, container) if run.first_started_at), default=None
+    )
     success, failure = _deciding(snapshot, _SUCCESS), _deciding(snapshot, _FAILURE)
     completed_at: datetime | None = None
     why: Failure | None = None
@@ -105,14 +119,7 @@ def read(snapshot: JobSnapshot) -> Facts:
         correlation_id=_correlation_id(snapshot),
         build_container=container,
         job=_as_json(snapshot),
-        lacks_evidence=status in (Status.SUCCEEDED, Status.FAILED)
-        and not any(run.state == "terminated" or run.last_exit_code is not None for run in runs),
     )
-
-
-def is_over(snapshot: JobSnapshot) -> bool:
-    """Whether the Job's outcome is decided."""
-    return _deciding(snapshot, (*_SUCCESS, *_FAILURE)) is not None
 
 
 def storable(text: str) -> str:
@@ -124,6 +131,11 @@ def _build_container(snapshot: JobSnapshot) -> str | None:
     """The container that builds: the first of BUILD_CONTAINERS that the Job has, else its first one."""
     names = [spec.name for spec in snapshot.containers]
     return next((name for name in settings.BUILD_CONTAINERS if name in names), names[0] if names else None)
+
+
+def _runs(snapshot: JobSnapshot, container: str | None) -> Iterator[ContainerSnapshot]:
+    """The runs of that container, in all pods."""
+    return (run for pod in snapshot.pods for run in pod.containers if run.name == container)
 
 
 def _deciding(snapshot: JobSnapshot, types: Iterable[str]) -> Condition | None:

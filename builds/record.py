@@ -3,6 +3,7 @@
 Level-triggered: snapshots may repeat, skip or come late, and in any order from several processes.
 """
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +19,14 @@ from builds.states import FINISHED, Reason, Status
 _PODS_KEPT = 50
 
 
+# Called within a transaction, before something is written in it: raises to prevent it.
+Fence = Callable[[], None]
+
+
+def no_fence() -> None:
+    """Writes are conditional: any number of processes may record the same."""
+
+
 def apply(snapshot: JobSnapshot, *, source: str, known: Build | None = None) -> Build:
     """Bring the build of this Job up to the snapshot, creating it at first sight.
 
@@ -27,88 +36,190 @@ def apply(snapshot: JobSnapshot, *, source: str, known: Build | None = None) -> 
     seen = facts.read(snapshot)
     build = known or Build.objects.filter(uid=snapshot.uid).first()
     if build is None:
-        build, is_new = _first_sight(snapshot, seen, source=source)
-        if is_new:
+        build = _first_sights([(snapshot, seen)], source=source).get(snapshot.uid)
+        if build is not None:
             return build
-    if snapshot.version < build.observed_version:
-        return build
-    _note_label_edits(build, seen, snapshot, source=source)
-    while not _advance(build, snapshot, seen, source=source):
-        # Another process changed the row since it was read; `build` is fresh now, and the states have no
-        # cycle, so this ends.
-        pass
+        # Another process saw it at the same moment.
+        build = Build.objects.get(uid=snapshot.uid)
+    if _is_news(build, snapshot, seen):
+        with transaction.atomic():
+            history = _History()
+            _bring_up(build, snapshot, seen, history, source=source)
+            history.write()
     return build
 
 
-def _first_sight(snapshot: JobSnapshot, seen: Facts, *, source: str) -> tuple[Build, bool]:
+class _History:
+    """What the steps of one transaction leave behind, written together, a build's before its next step."""
+
+    def __init__(self) -> None:
+        self._steps: dict[int, tuple[Build, BuildEvent]] = {}
+
+    def make_room(self, build: Build) -> None:
+        """To be called before a step: what goes out tells of the build as it was after the last one."""
+        if build.pk in self._steps:
+            self.write()
+
+    def add(self, build: Build, event: BuildEvent) -> None:
+        self._steps[build.pk] = (build, event)
+
+    def write(self) -> None:
+        if not self._steps:
+            return
+        steps = list(self._steps.values())
+        self._steps.clear()
+        BuildEvent.objects.bulk_create([event for _, event in steps])
+        for build, event in steps:
+            OutgoingEvent.announce(build, event)
+        ended = [build for build, _ in steps if build.is_finished]
+        if ended:
+            _logs_fall_due(ended, datetime.now(UTC))
+
+
+def apply_all(snapshots: Sequence[JobSnapshot], *, source: str, fence: Fence = no_fence) -> set[int]:
+    """`apply` for many, one after the other, in one transaction; the ids of the builds that ended here.
+
+    Costs one query for all that is unchanged; then nothing is written, and no transaction opened.
+    """
+    builds = {str(one.uid): one for one in Build.objects.filter(uid__in={one.uid for one in snapshots})}
+    news = _news(snapshots, builds)
+    if not news:
+        return set()
+    was_finished = {uid for uid, build in builds.items() if build.is_finished}
+    with transaction.atomic():
+        fence()
+        first: dict[str, tuple[JobSnapshot, Facts]] = {}
+        for snapshot, seen in news:
+            if snapshot.uid not in builds:
+                first.setdefault(snapshot.uid, (snapshot, seen))
+        if first:
+            builds |= _first_sights(list(first.values()), source=source)
+        history = _History()
+        for snapshot, seen in news:
+            build = builds.get(snapshot.uid)
+            if build is None:
+                builds[snapshot.uid] = apply(snapshot, source=source)
+            else:
+                _bring_up(build, snapshot, seen, history, source=source)
+        history.write()
+    return {build.pk for uid, build in builds.items() if build.is_finished and uid not in was_finished}
+
+
+def _news(snapshots: Iterable[JobSnapshot], builds: Mapping[str, Build]) -> list[tuple[JobSnapshot, Facts]]:
+    """Those with something to write, in their order; behind the first one of a Job also all others of it."""
+    news: list[tuple[JobSnapshot, Facts]] = []
+    has_news: set[str] = set()
+    for snapshot in snapshots:
+        seen = facts.read(snapshot)
+        build = builds.get(snapshot.uid)
+        if snapshot.uid in has_news or build is None or _is_news(build, snapshot, seen):
+            has_news.add(snapshot.uid)
+            news.append((snapshot, seen))
+    return news
+
+
+def _is_news(build: Build, snapshot: JobSnapshot, seen: Facts) -> bool:
+    """Whether there may be something to write; never False when there is."""
+    if snapshot.version < build.observed_version:
+        return False
+    return (
+        _moves(build, seen)
+        or bool(_details(build, snapshot, seen))
+        or (snapshot.version != build.observed_version and bool(_label_edits(build, seen)))
+    )
+
+
+def _moves(build: Build, seen: Facts) -> bool:
+    """Whether the facts are a step from the build's state, or another reason for it."""
+    if build.is_finished:
+        return False
+    if build.status == Status.CANCELLING:
+        return seen.status in FINISHED
+    if seen.status == build.status:
+        return build.status_reason != _kept_reason(build, seen)
+    return seen.status in FINISHED or seen.status == Status.RUNNING
+
+
+def _bring_up(build: Build, snapshot: JobSnapshot, seen: Facts, history: _History, *, source: str) -> None:
+    if snapshot.version < build.observed_version:
+        return
+    _note_label_edits(build, seen, snapshot, source=source)
+    while not _advance(build, snapshot, seen, history, source=source):
+        # Another process changed the row since it was read; `build` is fresh now, and the states have no
+        # cycle, so this ends.
+        pass
+
+
+def _first_sights(sights: Sequence[tuple[JobSnapshot, Facts]], *, source: str) -> dict[str, Build]:
+    """New builds by uid, in few statements for any number; none at all if another process has one of them."""
     now = datetime.now(UTC)
-    is_over = seen.status in FINISHED
+    builds = [_new_build(snapshot, seen, now) for snapshot, seen in sights]
     try:
         with transaction.atomic():
-            build = Build.objects.create(
-                namespace=snapshot.namespace,
-                name=snapshot.name,
-                uid=snapshot.uid,
-                third_party_id=seen.third_party_id,
-                parser_id=seen.parser_id,
-                image_uri=seen.image_uri,
-                build_container=seen.build_container,
-                correlation_id=seen.correlation_id,
-                status=seen.status,
-                status_reason=seen.reason,
-                created_at=snapshot.created_at,
-                completed_at=(seen.completed_at or now) if is_over else None,
-                started_at=seen.started_at,
-                job=seen.job,
-                observed_at=now,
-                observed_version=snapshot.version,
-                **_failure_columns(seen),
-            )
-            event = BuildEvent.objects.create(
-                build=build,
-                type=BuildEvent.Type.TRANSITION,
-                reason=seen.status,
-                message="First seen",
-                source=source,
-                to_status=seen.status,
-                timestamp=now,
-                correlation_id=build.correlation_id,
-            )
-            if is_over:
-                _log_falls_due(build, now)
-            else:
-                OutgoingEvent.announce(build, event)
+            Build.objects.bulk_create(builds)
+            events = BuildEvent.objects.bulk_create([_first_event(build, now, source) for build in builds])
+            _logs_fall_due([build for build in builds if build.is_finished], now)
+            for build, event in zip(builds, events, strict=True):
+                if not build.is_finished:
+                    OutgoingEvent.announce(build, event)
     except IntegrityError:
-        # Another process saw it at the same moment.
-        return Build.objects.get(uid=snapshot.uid), False
-    return build, True
+        return {}
+    return {str(build.uid): build for build in builds}
 
 
-def _advance(build: Build, snapshot: JobSnapshot, seen: Facts, *, source: str) -> bool:
+def _new_build(snapshot: JobSnapshot, seen: Facts, now: datetime) -> Build:
+    return Build(
+        namespace=snapshot.namespace,
+        name=snapshot.name,
+        uid=snapshot.uid,
+        third_party_id=seen.third_party_id,
+        parser_id=seen.parser_id,
+        image_uri=seen.image_uri,
+        build_container=seen.build_container,
+        correlation_id=seen.correlation_id,
+        status=seen.status,
+        status_reason=seen.reason,
+        created_at=snapshot.created_at,
+        completed_at=(seen.completed_at or now) if seen.status in FINISHED else None,
+        started_at=seen.started_at,
+        job=seen.job,
+        observed_at=now,
+        observed_version=snapshot.version,
+        **_failure_columns(seen),
+    )
+
+
+def _first_event(build: Build, now: datetime, source: str) -> BuildEvent:
+    return BuildEvent(
+        build=build,
+        type=BuildEvent.Type.TRANSITION,
+        reason=build.status,
+        message="First seen",
+        source=source,
+        to_status=build.status,
+        timestamp=now,
+        correlation_id=build.correlation_id,
+    )
+
+
+def _advance(build: Build, snapshot: JobSnapshot, seen: Facts, history: _History, *, source: str) -> bool:
     """One step towards the facts. False if the row had changed meanwhile: look again."""
     details = _details(build, snapshot, seen)
     origin = Status(build.status)
     if origin in FINISHED or (origin == Status.CANCELLING and seen.status not in FINISHED):
         return _update(build, details)
     if seen.status in FINISHED:
-        now = datetime.now(UTC)
-        details |= {"completed_at": seen.completed_at or now, **_failure_columns(seen)}
-        with transaction.atomic():
-            event = build.move_to(
-                seen.status,
-                source=source,
-                reason=seen.reason,
-                message=seen.failure.message if seen.failure else "",
-                **details,
-            )
-            if event is not None:
-                _log_falls_due(build, now)
-        return event is not None
-    if origin == Status.PENDING and seen.status == Status.RUNNING:
-        return build.move_to(Status.RUNNING, source=source, reason=seen.reason, **details) is not None
-    if seen.status == origin and build.status_reason != _kept_reason(build, seen):
-        details["status_reason"] = _kept_reason(build, seen)
-    return _update(build, details)
+        details |= {"completed_at": seen.completed_at or datetime.now(UTC), **_failure_columns(seen)}
+    elif origin != Status.PENDING or seen.status != Status.RUNNING:
+        if seen.status == origin and build.status_reason != _kept_reason(build, seen):
+            details["status_reason"] = _kept_reason(build, seen)
+        return _update(build, details)
+    history.make_room(build)
+    message = seen.failure.message if seen.failure else ""
+    event = build.step_to(seen.status, source=source, reason=seen.reason, message=message, **details)
+    if event is not None:
+        history.add(build, event)
+    return event is not None
 
 
 def _kept_reason(build: Build, seen: Facts) -> Reason | str | None:
@@ -169,28 +280,38 @@ def _failure_columns(seen: Facts) -> dict[str, Any]:
     }
 
 
-def _log_falls_due(build: Build, at: datetime) -> None:
-    BuildLog.objects.update_or_create(build=build, defaults={"next_try_at": at})
+def _logs_fall_due(builds: Iterable[Build], at: datetime) -> None:
+    """One statement, whether or not there is a row already."""
+    BuildLog.objects.bulk_create(
+        [BuildLog(build=build, next_try_at=at) for build in builds],
+        update_conflicts=True,
+        unique_fields=["build"],
+        update_fields=["next_try_at"],
+    )
 
 
 def _note_label_edits(build: Build, seen: Facts, snapshot: JobSnapshot, *, source: str) -> None:
     """Customer and parser stay as first seen; that somebody changed the labels is history."""
     if snapshot.version == build.observed_version:
         return
-    edits = [
+    message = _label_edits(build, seen)
+    if not message:
+        return
+    last = build.events.filter(reason="LabelsChanged").last()
+    if last is None or last.message != message:
+        _note_change(build, "LabelsChanged", message, source=source)
+
+
+def _label_edits(build: Build, seen: Facts) -> str:
+    """In words; empty if there are none."""
+    return "; ".join(
         f"{what} label is now {now!r}, recorded as {then!r}"
         for what, then, now in (
             ("customer", build.third_party_id, seen.third_party_id),
             ("parser", build.parser_id, seen.parser_id),
         )
         if then != now
-    ]
-    if not edits:
-        return
-    message = "; ".join(edits)
-    last = build.events.filter(reason="LabelsChanged").last()
-    if last is None or last.message != message:
-        _note_change(build, "LabelsChanged", message, source=source)
+    )
 
 
 def _note_change(build: Build, reason: str, message: str, *, source: str) -> None:
@@ -232,7 +353,7 @@ def vanished(build: Build, *, was_seen: bool, source: str) -> bool:
                 error_message=words,
             )
             if event is not None:
-                _log_falls_due(build, now)
+                _logs_fall_due([build], now)
                 return False
     Build.objects.filter(pk=build.pk, gone_at__isnull=True).update(gone_at=now, missing_since=None)
     return False

@@ -6,28 +6,32 @@ The list is the truth, the watch is the speed. Nothing is concluded from a faile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Max
+from django.db.models import F, Max
 
 from builds import facts, kube, record
 from builds.kube import Cluster, ClusterError, EventSnapshot, JobSnapshot, PodSnapshot
 from builds.models import Build, ClusterBinding, NamespaceSync
-from builds.states import ACTIVE, FINISHED
+from builds.record import Fence, no_fence
+from builds.states import ACTIVE
 
 log = structlog.get_logger(__name__)
 
-_BATCH = 200
+_BATCH = 500
 # Finished builds whose Job is absent are confirmed one GET each: so many at most per list.
 _CONFIRMATIONS = 100
 # An Event may overtake the first sight of its Job.
 _EVENT_PATIENCE_S = 30.0
+# A watch that is open, and ends again sooner than this, is still the same outage.
+_QUIET_S = 6.0
 _REMEMBERED_PODS = 20_000
+_REMEMBERED_ENDS = 1_000
 
 
 class WrongCluster(Exception):
@@ -78,30 +82,46 @@ def reconcile(cluster: Cluster, namespace: str) -> Due:
     return take_list(cluster, namespace, listing.version, listing.jobs, first_seen_up_to=newest)
 
 
+def _nothing_more(_: JobSnapshot) -> None:
+    """The row is all."""
+
+
 def take_list(
-    cluster: Cluster, namespace: str, version: int, jobs: Iterable[JobSnapshot], *, first_seen_up_to: int
+    cluster: Cluster,
+    namespace: str,
+    version: int,
+    jobs: Iterable[JobSnapshot],
+    *,
+    first_seen_up_to: int,
+    fence: Fence = no_fence,
+    then: Callable[[JobSnapshot], None] = _nothing_more,
 ) -> Due:
-    """Record a complete list. Builds with a pk above `first_seen_up_to` are younger than it: not missing."""
+    """Record a complete list, and call `then` with each Job once it has its row.
+
+    Builds with a pk above `first_seen_up_to` are younger than the list: not missing.
+    """
     due = Due()
     sync, _ = NamespaceSync.objects.get_or_create(namespace=namespace)
     if version < sync.listed_version:
         # Restored from a backup: versions went back, so what is recorded is no measure for what is late.
         log.warning("resourceVersions went back", namespace=namespace, was=sync.listed_version, now=version)
+        _count(namespace, troubles=1)
         Build.objects.filter(namespace=namespace, gone_at__isnull=True).update(observed_version=0)
     present: set[str] = set()
     for batch in _batches(jobs):
-        uids = [job.uid for job in batch]
-        present.update(uids)
-        known = {str(build.uid): build for build in Build.objects.filter(uid__in=uids)}
-        with transaction.atomic():
-            for job in batch:
-                _record(job, due, source="list", known=known.get(job.uid))
+        present.update(job.uid for job in batch)
+        due.logs |= record.apply_all(batch, source="list", fence=fence)
+        for job in batch:
+            then(job)
     not_gone = Build.objects.filter(
         namespace=namespace, gone_at__isnull=True, uid__isnull=False, pk__lte=first_seen_up_to
     )
-    missing = [pk for pk, uid in not_gone.values_list("pk", "uid") if uid not in present]
+    missing = [pk for pk, uid in not_gone.values_list("pk", "uid").iterator() if uid not in present]
     absent = list(Build.objects.filter(pk__in=missing)) if missing else []
     alarm = _look_for_missing(cluster, namespace, absent, due)
+    if alarm and not sync.alarm:
+        log.error("nothing concluded from a list", namespace=namespace, alarm=alarm)
+        _count(namespace, troubles=1)
     NamespaceSync.objects.filter(pk=sync.pk).update(
         listed_at=datetime.now(UTC), listed_version=version, alarm=alarm, last_error=""
     )
@@ -113,9 +133,7 @@ def _look_for_missing(cluster: Cluster, namespace: str, absent: list[Build], due
     missing = [build for build in absent if not build.is_finished]
     active = Build.objects.filter(namespace=namespace, status__in=ACTIVE, uid__isnull=False).count()
     if active >= 10 and 2 * len(missing) > active:
-        alarm = f"{len(missing)} of {active} active builds are missing at once: selector or namespace wrong?"
-        log.error("nothing concluded from a list", namespace=namespace, alarm=alarm)
-        return alarm
+        return f"{len(missing)} of {active} active builds are missing at once: selector or namespace wrong?"
     now = datetime.now(UTC)
     grace = timedelta(seconds=settings.MISSING_GRACE_S)
     Build.objects.filter(pk__in=[build.pk for build in absent if build.missing_since is None]).update(
@@ -159,12 +177,8 @@ def _confirm_gone(cluster: Cluster, build: Build, due: Due, *, was_seen: bool, s
     return True
 
 
-def _record(job: JobSnapshot, due: Due, *, source: str, known: Build | None = None) -> Build:
-    was = known.status if known else None
-    build = record.apply(job, source=source, known=known)
-    if build.status in FINISHED and was != build.status:
-        due.logs.add(build.pk)
-    return build
+def _record(job: JobSnapshot, due: Due, *, source: str) -> None:
+    due.logs |= record.apply_all([job], source=source)
 
 
 def _batches(jobs: Iterable[JobSnapshot]) -> Iterator[list[JobSnapshot]]:
@@ -178,11 +192,22 @@ def _batches(jobs: Iterable[JobSnapshot]) -> Iterator[list[JobSnapshot]]:
         yield batch
 
 
-def note_failure(namespace: str, error: ClusterError | WrongCluster) -> None:
-    """Keep what went wrong where support staff see it; the picture stays as old as it is."""
-    NamespaceSync.objects.update_or_create(
-        namespace=namespace,
-        defaults={"failed_at": datetime.now(UTC), "last_error": facts.storable(str(error))},
+def note_failure(namespace: str, error: ClusterError | WrongCluster) -> bool:
+    """Keep what went wrong where support staff see it; the picture stays as old as it is.
+
+    True if nothing had gone wrong since the last complete list: who logs, logs that.
+    """
+    failure = {"failed_at": datetime.now(UTC), "last_error": facts.storable(str(error))}
+    if NamespaceSync.objects.filter(namespace=namespace, last_error="").update(**failure):
+        return True
+    _, is_first = NamespaceSync.objects.update_or_create(namespace=namespace, defaults=failure)
+    return is_first
+
+
+def _count(namespace: str, **more: int) -> None:
+    """Add to the counters of a namespace, which outlast this process."""
+    NamespaceSync.objects.filter(namespace=namespace).update(
+        **{name: F(name) + by for name, by in more.items()}
     )
 
 
@@ -193,15 +218,17 @@ def _note_life(namespace: str) -> None:
         NamespaceSync.objects.update_or_create(namespace=namespace, defaults={"watched_at": now})
 
 
-def follow(cluster: Cluster, namespace: str, *, stop: threading.Event) -> Iterator[Due]:
+def follow(
+    cluster: Cluster, namespace: str, *, stop: threading.Event, fence: Fence = no_fence
+) -> Iterator[Due]:
     """Record what the watch of a namespace tells, until `stop` is set; yields what became due.
 
-    Ends only with `stop`; cluster errors are recorded and waited out. Database errors are raised: what was
-    told meanwhile is lost, and the caller starts over, with a list.
+    Ends only with `stop`; cluster errors are recorded and waited out. Database errors, and what `fence`
+    raises, are passed on: what was told meanwhile is lost, and the caller starts over, with a list.
     """
-    follower = _Follower(cluster, namespace)
-    for change in kube.follow(cluster, namespace, stop=stop):
-        due = follower.take(change)
+    follower = _Follower(cluster, namespace, fence)
+    for changes in kube.follow_together(cluster, namespace, stop=stop):
+        due = follower.take(changes)
         if due:
             yield due
 
@@ -209,58 +236,93 @@ def follow(cluster: Cluster, namespace: str, *, stop: threading.Event) -> Iterat
 class _Follower:
     """What has to be remembered between two changes: whose pod was whose, and what came too early."""
 
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, fence: Fence = no_fence) -> None:
         self.cluster = cluster
         self.namespace = namespace
+        self.fence = fence
         self.job_of_pod: OrderedDict[str, str] = OrderedDict()
-        self.pods_of_unfinished: dict[str, dict[str, PodSnapshot]] = {}
         self.early_events: dict[str, list[tuple[float, EventSnapshot]]] = {}
         self.unconfirmed_deletions: dict[str, JobSnapshot] = {}
-        self.troubled: set[str] = set()
+        self.ended_pods: OrderedDict[str, tuple[PodSnapshot, ...]] = OrderedDict()
+        self.outage_until_s: float | None = None
 
-    def take(self, change: kube.Change) -> Due:
+    def take(self, changes: Iterable[kube.Change]) -> Due:
+        """Record what came together, Jobs that follow each other and Events in one transaction each."""
+        self.fence()
         due = Due()
+        jobs: list[JobSnapshot] = []
+        events: list[kube.EventSeen] = []
+        for change in changes:
+            match change:
+                case kube.JobChanged():
+                    jobs.append(change.snapshot)
+                case kube.EventSeen():
+                    events.append(change)
+                case _:
+                    self._take_jobs(jobs, due)
+                    jobs.clear()
+                    self._take_alone(change, due)
+        self._take_jobs(jobs, due)
+        self._take_events(events)
+        return due
+
+    def _take_jobs(self, jobs: Iterable[JobSnapshot], due: Due) -> None:
+        # Looking once more is a call to the cluster: not within the transaction.
+        looked_at = [self._with_evidence(job) for job in jobs]
+        due.logs |= record.apply_all(looked_at, source="watch", fence=self.fence)
+        for job in jobs:
+            self._remember(job)
+
+    def _take_events(self, events: Sequence[kube.EventSeen]) -> None:
+        if events:
+            with transaction.atomic():
+                self.fence()
+                for seen in events:
+                    self._place(seen)
+
+    def _take_alone(self, change: kube.Change, due: Due) -> None:
         match change:
             case kube.Listed():
                 newest = Build.objects.aggregate(newest=Max("pk"))["newest"] or 0
-                due = take_list(
-                    self.cluster, self.namespace, change.version, change.jobs, first_seen_up_to=newest
+                listed = take_list(
+                    self.cluster,
+                    self.namespace,
+                    change.version,
+                    change.jobs,
+                    first_seen_up_to=newest,
+                    fence=self.fence,
+                    then=self._remember,
                 )
-                self._keep_unfinished(change.jobs)
-                for job in change.jobs:
-                    self._remember(job)
-            case kube.JobChanged():
-                _record(self._with_evidence(change.snapshot), due, source="watch")
-                self._remember(change.snapshot)
+                due.logs |= listed.logs
+                due.cancellations |= listed.cancellations
             case kube.JobGone():
-                _record(self._with_evidence(change.snapshot), due, source="watch")
-                self._remember(change.snapshot)
-                self.pods_of_unfinished.pop(change.snapshot.uid, None)
+                self._take_jobs([change.snapshot], due)
                 self._deleted(change.snapshot, due)
             case kube.PodGone():
                 if change.left == 0:
                     record.pods_gone(change.job_uid)
-            case kube.EventSeen():
-                self._place(change)
             case kube.Trouble():
                 self._note_trouble(change)
             case kube.Heartbeat():
-                self._beat(due, is_connected=change.connected)
-        return due
+                self._beat(due, change)
 
     def _note_trouble(self, trouble: kube.Trouble) -> None:
-        """One line in the log per outage and watch: it is tried again for as long as it takes."""
-        if trouble.what not in self.troubled:
-            self.troubled.add(trouble.what)
-            log.warning("watch in trouble", what=trouble.what, error=str(trouble.error))
+        """One line in the log per outage: it is tried again for as long as it takes, and by all watches."""
+        is_new = self.outage_until_s is None
+        self.outage_until_s = time.monotonic() + trouble.retry_in_s + _QUIET_S
+        if is_new:
+            log.warning(
+                "watch in trouble", namespace=self.namespace, what=trouble.what, error=str(trouble.error)
+            )
         note_failure(self.namespace, trouble.error)
+        _count(self.namespace, watch_restarts=1, troubles=int(is_new))
 
-    def _beat(self, due: Due, *, is_connected: bool) -> None:
-        if is_connected:
-            if self.troubled:
-                log.info("watch is back", namespace=self.namespace)
-                self.troubled.clear()
+    def _beat(self, due: Due, beat: kube.Heartbeat) -> None:
+        if beat.connected:
             _note_life(self.namespace)
+        if beat.complete and self.outage_until_s is not None and time.monotonic() >= self.outage_until_s:
+            self.outage_until_s = None
+            log.info("watch is back", namespace=self.namespace)
         for job in list(self.unconfirmed_deletions.values()):
             self._deleted(job, due)
         oldest = time.monotonic() - _EVENT_PATIENCE_S
@@ -277,26 +339,32 @@ class _Follower:
             self.unconfirmed_deletions[job.uid] = job
 
     def _with_evidence(self, job: JobSnapshot) -> JobSnapshot:
-        """Before a reason is final: the Job's end may overtake its pod's, or the pod may be gone already."""
-        if not facts.read(job).lacks_evidence:
+        """The Job's end may overtake its pod's, or come after the pod has gone: before a reason is final, add
+        what was seen before, and look once more.
+        """
+        has_evidence = facts.has_evidence(job)
+        if not facts.is_decided(job):
+            if has_evidence:
+                self.ended_pods[job.uid] = job.pods
+                if len(self.ended_pods) > _REMEMBERED_ENDS:
+                    self.ended_pods.popitem(last=False)
             return job
+        seen_before = self.ended_pods.pop(job.uid, ())
+        if has_evidence:
+            return job
+        # A pod that is gone by now keeps its last state as evidence.
+        pods = {pod.uid: pod for pod in (*seen_before, *job.pods)}
         try:
             again = self.cluster.get(job.namespace, job.name)
         except ClusterError as error:
             note_failure(self.namespace, error)
-            again = None
-        if again is not None and again.uid == job.uid:
-            job = again.with_pods({pod.uid: pod for pod in (*job.pods, *again.pods)}.values())
-        # A pod that is gone keeps its last state as evidence.
-        last_seen = self.pods_of_unfinished.get(job.uid, {})
-        return job.with_pods((last_seen | {pod.uid: pod for pod in job.pods}).values())
+            return job.with_pods(pods.values())
+        if again is None or again.uid != job.uid:
+            return job.with_pods(pods.values())
+        return again.with_pods((pods | {pod.uid: pod for pod in again.pods}).values())
 
     def _remember(self, job: JobSnapshot) -> None:
-        """Whose pods these are, and how they were last; and place the Events that came before them."""
-        if facts.is_over(job):
-            self.pods_of_unfinished.pop(job.uid, None)
-        else:
-            self.pods_of_unfinished.setdefault(job.uid, {}).update({pod.uid: pod for pod in job.pods})
+        """Whose pods these are, for Events that come after them; and place the Events that came before."""
         for pod in job.pods:
             self.job_of_pod[pod.uid] = job.uid
             self.job_of_pod.move_to_end(pod.uid)
@@ -305,13 +373,6 @@ class _Follower:
         for uid in (job.uid, *(pod.uid for pod in job.pods)):
             for _, event in self.early_events.pop(uid, ()):
                 record.note(event, job_uid=job.uid)
-
-    def _keep_unfinished(self, jobs: Iterable[JobSnapshot]) -> None:
-        """Forget the pods of Jobs that a complete list no longer has."""
-        listed = {job.uid for job in jobs}
-        self.pods_of_unfinished = {
-            uid: pods for uid, pods in self.pods_of_unfinished.items() if uid in listed
-        }
 
     def _place(self, seen: kube.EventSeen) -> None:
         """Keep the Event with its build, or until its build is there: it may overtake its Job, or its pod."""

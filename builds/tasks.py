@@ -34,6 +34,9 @@ def cluster() -> Cluster:
         context=settings.KUBE_CONTEXT,
         connect_timeout_s=settings.KUBE_CONNECT_TIMEOUT_S,
         read_timeout_s=settings.KUBE_READ_TIMEOUT_S,
+        list_timeout_s=settings.KUBE_LIST_TIMEOUT_S,
+        page_size=settings.KUBE_PAGE_SIZE,
+        watch_silence_s=settings.KUBE_WATCH_SILENCE_S,
         selector=settings.JOB_SELECTOR,
     )
     connected = Cluster.connect(config)
@@ -124,8 +127,8 @@ def reconcile() -> None:
             try:
                 nudge_due(sync.reconcile(cluster(), namespace))
             except (ClusterError, sync.WrongCluster) as error:
-                sync.note_failure(namespace, error)
-                log.warning("list failed", namespace=namespace, error=str(error))
+                if sync.note_failure(namespace, error):
+                    log.warning("list failed", namespace=namespace, error=str(error))
 
 
 # --- Sweepers -----------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import TextIO
 
 from aiohttp import web
 
-from devcluster import credentials, discovery
+from devcluster import credentials, discovery, watching
 from devcluster.cluster import assemble
 from devcluster.demo import Demo
 from devcluster.journal import Journal
@@ -35,6 +35,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0: a free one, and the same after a restart")
     parser.add_argument("--demo", action="store_true", help="play a stream of builds in knative-lambda")
     parser.add_argument("--demo-rate", type=float, default=1.0, help="2: twice as many builds as usual")
+    parser.add_argument(
+        "--bookmark-every", type=float, default=watching.BOOKMARK_EVERY_S, help="seconds between bookmarks"
+    )
     return parser.parse_args(arguments)
 
 
@@ -85,7 +88,7 @@ async def serve(arguments: argparse.Namespace, journal: Journal) -> None:
     cluster.start()
     if arguments.demo:
         Demo(cluster, arguments.demo_rate).start()
-    server = Server(cluster, keys)
+    server = Server(cluster, keys, arguments.bookmark_every)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stopping.set)

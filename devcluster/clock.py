@@ -5,6 +5,14 @@ import time
 from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 
+_ahead_s = 0.0
+
+
+def set_ahead(seconds: float) -> None:
+    """From now on all times that clients see are shifted; time passes as before."""
+    global _ahead_s  # noqa: PLW0603 - one clock per process
+    _ahead_s = seconds
+
 
 def now() -> float:
     """Seconds since the epoch. Wall-clock time, because due times must survive a restart."""
@@ -13,23 +21,23 @@ def now() -> float:
 
 def stamp(at: float) -> str:
     """metav1.Time: whole seconds, truncated."""
-    return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(int(at + _ahead_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def stamp_micro(at: float) -> str:
     """metav1.MicroTime: six digits."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(at + _ahead_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def stamp_nano(at: float) -> str:
     """The time in front of a log record: nine digits."""
     nanoseconds = round(at * 1e9) % 1_000_000_000
-    return f"{datetime.fromtimestamp(int(at), UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+    return f"{datetime.fromtimestamp(int(at + _ahead_s), UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
 
 
 def parse(text: str) -> float:
-    """RFC 3339 to seconds since the epoch; raises ValueError."""
-    return datetime.fromisoformat(text).timestamp()
+    """A time that clients see to seconds since the epoch; raises ValueError."""
+    return datetime.fromisoformat(text).timestamp() - _ahead_s
 
 
 class Timers:

@@ -10,11 +10,23 @@ import yaml
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from devcluster import authorization, discovery, errors, listing, logs, requests, tables, verbs, watching
+from devcluster import (
+    authorization,
+    discovery,
+    errors,
+    faults,
+    listing,
+    logs,
+    requests,
+    tables,
+    verbs,
+    watching,
+)
 from devcluster.authorization import Action, User
 from devcluster.cluster import Cluster
 from devcluster.credentials import Credentials
 from devcluster.errors import ApiError
+from devcluster.faults import Faults
 from devcluster.objects import Obj
 from devcluster.requests import Target
 from devcluster.resources import STORED, Resource
@@ -29,9 +41,16 @@ ORPHAN_WARNING = (
 
 
 class Server:
-    def __init__(self, cluster: Cluster, credentials: Credentials) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        credentials: Credentials,
+        bookmark_every_s: float = watching.BOOKMARK_EVERY_S,
+    ) -> None:
         self._cluster = cluster
         self._credentials = credentials
+        self._bookmark_every_s = bookmark_every_s
+        self._faults = Faults()
         self.stopping = asyncio.Event()
 
     def application(self, middlewares: Sequence[Middleware] = ()) -> web.Application:
@@ -46,6 +65,8 @@ class Server:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         user = self._user(request)
+        if request.path.startswith(faults.PATH):
+            return await self._faults.control(request, user)
         if request.path in discovery.HEALTH_PATHS:
             return web.Response(text="ok", headers={"X-Content-Type-Options": "nosniff"})
         document = discovery.document(request.path)
@@ -57,15 +78,18 @@ class Server:
         target = requests.target(request.path)
         verb = _verb(request, target)
         action = Action(verb, target.resource, target.subresource, target.namespace, target.name)
+        instead = await self._faults.before(request, action, user)
+        if instead is not None:
+            return instead
         authorization.check(user, action)
         if target.resource.plural not in STORED:
             raise errors.unknown_path()
         if verb == "watch":
-            return await self._watch(request, target)
+            return await self._watch(request, target, action)
         if target.subresource == "log":
             return await self._log(request, target)
         if verb in ("get", "list"):
-            return await self._read(request, target)
+            return await self._read(request, target, action)
         return await self._change(request, target, verb)
 
     def _user(self, request: web.Request) -> User:
@@ -73,11 +97,12 @@ class Server:
         certificate = request.transport.get_extra_info("peercert") if request.transport else None
         for part in (certificate or {}).get("subject", ()):
             subject = dict(part).get("commonName", subject)
-        return authorization.authenticate(
-            request.headers.get("Authorization", ""), subject, self._credentials.tokens
-        )
+        tokens = self._credentials.tokens
+        if not request.path.startswith(faults.PATH):
+            tokens = self._faults.tokens(tokens)
+        return authorization.authenticate(request.headers.get("Authorization", ""), subject, tokens)
 
-    async def _read(self, request: web.Request, target: Target) -> web.StreamResponse:
+    async def _read(self, request: web.Request, target: Target, action: Action) -> web.StreamResponse:
         _check_accept(request)
         if target.name:
             version = request.query.get("resourceVersion", "")
@@ -88,6 +113,8 @@ class Server:
                 return _answer(request, tables.table(target.resource, [obj], metadata))
             return _answer(request, obj)
         page = await listing.page(self._cluster.store, target, request.query)
+        if self._faults.hides(action):
+            page = listing.Page([], {"resourceVersion": page.metadata["resourceVersion"]})
         if tables.is_wanted(_accepted(request)):
             return _answer(request, tables.table(target.resource, page.items, page.metadata))
         items = [
@@ -105,13 +132,14 @@ class Server:
             },
         )
 
-    async def _watch(self, request: web.Request, target: Target) -> web.StreamResponse:
+    async def _watch(self, request: web.Request, target: Target, action: Action) -> web.StreamResponse:
         _check_accept(request)
         chosen = watching.options(target.resource, request.query)
         encoder = _table_rows(target.resource) if tables.is_wanted(_accepted(request)) else None
-        watch = watching.Watch(self._cluster.store, target, chosen, encoder)
+        watch = watching.Watch(self._cluster.store, target, chosen, encoder, self._bookmark_every_s)
         try:
-            return await _stream(request, "application/json", watch.lines(self.stopping))
+            lines = self._faults.spoiled(request, action, watch.lines(self.stopping))
+            return await _stream(request, "application/json", lines)
         finally:
             watch.close()
 

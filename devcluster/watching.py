@@ -58,11 +58,19 @@ def plain(type_: str, obj: Obj) -> bytes:
 class Watch:
     """One open watch. It hears of changes from its creation on; close() it."""
 
-    def __init__(self, store: Store, target: Target, chosen: Options, encoder: Encoder | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        target: Target,
+        chosen: Options,
+        encoder: Encoder | None = None,
+        bookmark_every_s: float = BOOKMARK_EVERY_S,
+    ) -> None:
         self._store = store
         self._target = target
         self._options = chosen
         self._encoder = encoder
+        self._bookmark_every_s = bookmark_every_s
         self._changes: deque[Change] = deque()
         self._woken = asyncio.Event()
         self._initial: list[Obj] = []
@@ -102,7 +110,7 @@ class Watch:
             yield self._bookmark(is_initial_end=True)
         loop = asyncio.get_running_loop()
         end_at = loop.time() + self._options.timeout_s
-        bookmark_at = min(loop.time() + BOOKMARK_EVERY_S, end_at - LAST_BOOKMARK_S)
+        bookmark_at = min(loop.time() + self._bookmark_every_s, end_at - LAST_BOOKMARK_S)
         while not stopping.is_set():
             while self._changes:
                 change = self._changes.popleft()
@@ -114,7 +122,7 @@ class Watch:
                 return
             if self._options.wants_bookmarks and now >= bookmark_at:
                 yield self._bookmark()
-                bookmark_at = min(now + BOOKMARK_EVERY_S, max(end_at - LAST_BOOKMARK_S, now + 1.0))
+                bookmark_at = min(now + self._bookmark_every_s, max(end_at - LAST_BOOKMARK_S, now + 1.0))
             self._woken.clear()
             until = min(end_at, bookmark_at) if self._options.wants_bookmarks else end_at
             await self._sleep(until - now, stopping)
@@ -156,6 +164,9 @@ class Watch:
         return change.encoded if change is not None else plain(type_, obj)
 
     def _bookmark(self, is_initial_end: bool = False) -> bytes:
+        """Empty while the version that was asked for is in the future."""
+        if self._store.version < self._silent_until:
+            return b""
         metadata: Obj = {"resourceVersion": str(self._store.version)}
         if is_initial_end:
             metadata["annotations"] = {INITIAL_END: "true"}

@@ -3,13 +3,16 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import ssl
 import subprocess
 import sys
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from http.client import HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +23,8 @@ import yaml
 START_TIMEOUT_S = 20.0
 REQUEST_TIMEOUT_S = 10.0
 NAMESPACE = "knative-lambda"
+FAULTS = "/standin/faults"
+DATABASE = "cluster.sqlite3"
 IMAGE = "gcr.io/kaniko-project/executor:v1.23.2"
 
 Obj = dict[str, Any]
@@ -43,6 +48,21 @@ class Answer:
 
     def json(self) -> Any:
         return json.loads(self.content)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One that is switched on. `token` is the one that is accepted, where one was revoked."""
+
+    cluster: "DevCluster"
+    id: int
+    token: str
+
+    @property
+    def hits(self) -> int:
+        """How many requests or streams it has met so far."""
+        shown = {one["id"]: one for one in self.cluster.ok("GET", FAULTS)}
+        return int(shown[self.id]["hits"])
 
 
 class DevCluster:
@@ -120,6 +140,34 @@ class DevCluster:
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
+    # Trouble.
+
+    @contextlib.contextmanager
+    def fault(self, kind: str, **options: object) -> Iterator["Fault"]:
+        """A fault of docs/devcluster.md, switched on until the end of the block."""
+        switched = self.ok("POST", FAULTS, body={"kind": kind, **options})
+        fault = Fault(self, switched["id"], switched.get("token", ""))
+        try:
+            yield fault
+        finally:
+            self.ok("DELETE", f"{FAULTS}/{fault.id}")
+
+    def backup(self, to: Path) -> None:
+        """A copy of all that it keeps, as of now."""
+        with (
+            contextlib.closing(sqlite3.connect(self.state_dir / DATABASE)) as kept,
+            contextlib.closing(sqlite3.connect(to)) as copy,
+        ):
+            kept.backup(copy)
+
+    def restored(self, backup: Path) -> Self:
+        """A new process in its place, with what it was at the time of the backup."""
+        self.kill()
+        for suffix in ("", "-wal", "-shm"):
+            (self.state_dir / f"{DATABASE}{suffix}").unlink(missing_ok=True)
+        shutil.copy(backup, self.state_dir / DATABASE)
+        return type(self).start(self.state_dir)
+
     def connection(self, timeout_s: float = REQUEST_TIMEOUT_S) -> HTTPSConnection:
         parts = urlsplit(self.url)
         assert parts.hostname is not None
@@ -179,6 +227,9 @@ class DevCluster:
                     yield json.loads(line)
 
         return events()
+
+    def create_namespace(self, name: str) -> None:
+        self.ok("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
 
     # Builds.
 

@@ -3,9 +3,9 @@
 from django.contrib import admin
 
 from builds.admin.builds import BuildAdmin
-from builds.admin.records import BuildEventAdmin, NamespaceSyncAdmin, OutgoingEventAdmin
+from builds.admin.records import BuildEventAdmin, NamespaceSyncAdmin, OutgoingEventAdmin, WatchLeaseAdmin
 from builds.admin.tokens import ApiTokenAdmin
-from builds.models import ApiToken, Build, BuildEvent, NamespaceSync, OutgoingEvent
+from builds.models import ApiToken, Build, BuildEvent, NamespaceSync, OutgoingEvent, WatchLease
 
 admin.site.site_header = "Build portal"
 admin.site.site_title = "Build portal admin"
@@ -15,5 +15,6 @@ admin.site.site_url = "/console/"
 admin.site.register(Build, BuildAdmin)
 admin.site.register(BuildEvent, BuildEventAdmin)
 admin.site.register(NamespaceSync, NamespaceSyncAdmin)
+admin.site.register(WatchLease, WatchLeaseAdmin)
 admin.site.register(OutgoingEvent, OutgoingEventAdmin)
 admin.site.register(ApiToken, ApiTokenAdmin)

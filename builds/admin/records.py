@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from builds.admin.readonly import ReadOnlyAdmin
-from builds.models import BuildEvent, NamespaceSync, OutgoingEvent
+from builds.models import BuildEvent, NamespaceSync, OutgoingEvent, WatchLease
 from builds.templatetags.foreign_text import harmless
 from builds.templatetags.moments import clock
 from builds.templatetags.wording import status_badge
@@ -90,6 +90,19 @@ class NamespaceSyncAdmin(ReadOnlyAdmin):
     @admin.display(description="Last error")
     def last_error_text(self, row: NamespaceSync) -> str:
         return harmless(row.last_error) or "\N{EN DASH}"
+
+
+class WatchLeaseAdmin(ReadOnlyAdmin):
+    """Which of the watchers leads."""
+
+    list_display = ["leader", "fence", "taken_at", "expires_at"]
+    fields = ["leader", "fence", "taken_at", "expires_at"]
+    readonly_fields = ["leader"]
+    ordering = ("pk",)
+
+    @admin.display(description="Leader")
+    def leader(self, row: WatchLease) -> str:
+        return harmless(row.holder) or "\N{EN DASH}"
 
 
 class OutgoingEventAdmin(ReadOnlyAdmin):

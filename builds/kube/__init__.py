@@ -28,6 +28,7 @@ from builds.kube.following import (
     PodGone,
     Trouble,
     follow,
+    follow_together,
 )
 from builds.kube.snapshot import (
     Condition,
@@ -73,4 +74,5 @@ __all__ = [
     "Unauthorized",
     "VersionExpired",
     "follow",
+    "follow_together",
 ]

@@ -7,6 +7,7 @@ what is named in their docstrings comes on top of ClusterUnreachable, Unauthoriz
 ServerFault and Malformed, which every call can end in. A call that failed says nothing about what exists.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,17 +18,16 @@ import msgspec
 from builds.kube.credentials import session_from
 from builds.kube.errors import Call, ClusterError, Malformed, NotFound, VersionExpired
 from builds.kube.objects import Skeleton
+from builds.kube.packing import JoinedJobs, PackedJob, PackedPod
 from builds.kube.reading import CONTROLLER_UID_LABEL, Incomplete, version_of
 from builds.kube.resources import EVENTS, JOBS, PODS, Resource, S, decode
-from builds.kube.snapshot import EventSnapshot, JobSnapshot, Listing, ListOf, PodSnapshot
+from builds.kube.snapshot import EventSnapshot, JobSnapshot, Listing, ListOf, PageOf, PodSnapshot
 from builds.kube.transport import Session, Stream, Transport
 
 PAGE_LIMIT_BYTES = 512 * 1024 * 1024
 OBJECT_LIMIT_BYTES = 8 * 1024 * 1024
 LOG_LIMIT_BYTES = 16 * 1024 * 1024
 LISTS_TRIED = 3
-WATCH_SILENCE_S = 75.0
-"""A server sends a bookmark about every 60 s: longer silence means that nobody is there."""
 
 _SKELETON = msgspec.json.Decoder(Skeleton)
 
@@ -43,6 +43,10 @@ class ClusterConfig:
     context: str | None = None
     connect_timeout_s: float = 2.0
     read_timeout_s: float = 10.0
+    list_timeout_s: float = 45.0
+    """For a page of a whole namespace: a server under load takes its time, and gives up after 60 s."""
+    watch_silence_s: float = 75.0
+    """A server sends a bookmark about every 60 s: longer silence means that nobody is there."""
     selector: str = "app=knative-lambda-builder"
     page_size: int = 500
 
@@ -115,12 +119,19 @@ class Cluster:
         The pods are listed after the Jobs: they may be newer, never older. VersionExpired: the pages expired
         three times while being read.
         """
-        jobs = self.list_jobs(namespace)
-        of_job: dict[str, list[PodSnapshot]] = {}
-        for pod in self.list_pods(namespace).items:
-            if pod.job_uid is not None:
-                of_job.setdefault(pod.job_uid, []).append(pod)
-        return Listing(jobs.version, tuple(job.with_pods(of_job.get(job.uid, ())) for job in jobs.items))
+        version, jobs = 0, list[PackedJob]()
+        for page in self.pages_of(JOBS, namespace):
+            version = page.version
+            if page.is_first:
+                jobs.clear()
+            jobs.extend(map(PackedJob.of, page.items))
+        pods: dict[str | None, tuple[PackedPod, ...]] = {}
+        for pods_page in self.pages_of(PODS, namespace):
+            if pods_page.is_first:
+                pods.clear()
+            for pod in map(PackedPod.of, pods_page.items):
+                pods[pod.job_uid] = (*pods.get(pod.job_uid, ()), pod)
+        return Listing(version, JoinedJobs((job, pods.get(job.uid, ()), 0) for job in jobs))
 
     def list_jobs(self, namespace: str) -> ListOf[JobSnapshot]:
         """The Jobs that match the selector, without pods; complete or an error, like `snapshots`."""
@@ -137,6 +148,11 @@ class Cluster:
     def list_of(self, resource: Resource[S], namespace: str) -> ListOf[S]:
         """What `list_jobs`, `list_pods` and `list_events` are, for whoever does not care which."""
         return self._list(resource, namespace, self._selector(resource))
+
+    def pages_of(self, resource: Resource[S], namespace: str) -> Iterator[PageOf[S]]:
+        """The same page by page, as they are read: nothing may be concluded before the last one."""
+        patience_s = max(self._config.list_timeout_s, self._config.read_timeout_s)
+        return self._all_pages(resource, namespace, self._selector(resource), patience_s)
 
     def get(self, namespace: str, name: str) -> JobSnapshot | None:
         """The Job of that name with its pods, in two calls; None if and only if the server says that there is
@@ -236,8 +252,9 @@ class Cluster:
     def open_watch(self, resource: Resource[S], namespace: str, since: int, *, lasts_s: int) -> Stream:
         """The changes after version `since`, as lines of JSON; the server ends the stream after `lasts_s`.
 
-        A silence of 75 s is a ClusterUnreachable. A version that is too old shows as an ERROR line; one from
-        the future (the cluster was restored from a backup) shows as nothing at all, not even a bookmark.
+        A silence of `watch_silence_s` is a ClusterUnreachable. A version that is too old shows as an ERROR
+        line; one from the future (the cluster was restored from a backup) shows as nothing at all, not even a
+        bookmark.
         """
         query = {
             "watch": "1",
@@ -249,39 +266,63 @@ class Cluster:
         if selector:
             query["labelSelector"] = selector
         call = Call("watch", resource.name, namespace)
-        return self._transport.stream(call, resource.path(namespace), query, silence_s=WATCH_SILENCE_S)
+        return self._transport.stream(
+            call, resource.path(namespace), query, silence_s=self._config.watch_silence_s
+        )
 
     def _selector(self, resource: Resource[Any]) -> str:
         return {JOBS.name: self._config.selector, PODS.name: CONTROLLER_UID_LABEL}.get(resource.name, "")
 
     def _list(self, resource: Resource[S], namespace: str, selector: str) -> ListOf[S]:
+        version, items = 0, list[S]()
+        for page in self._all_pages(resource, namespace, selector, self._config.read_timeout_s):
+            version = page.version
+            if page.is_first:
+                items.clear()
+            items.extend(page.items)
+        return ListOf(version, tuple(items))
+
+    def _all_pages(
+        self, resource: Resource[S], namespace: str, selector: str, timeout_s: float
+    ) -> Iterator[PageOf[S]]:
         """All pages; from the first again if the token of the next one has expired."""
         for _ in range(LISTS_TRIED - 1):
             try:
-                return self._pages(resource, namespace, selector)
+                yield from self._pages(resource, namespace, selector, timeout_s)
             except VersionExpired:
                 continue
-        return self._pages(resource, namespace, selector)
+            return
+        yield from self._pages(resource, namespace, selector, timeout_s)
 
-    def _pages(self, resource: Resource[S], namespace: str, selector: str) -> ListOf[S]:
+    def _pages(
+        self, resource: Resource[S], namespace: str, selector: str, timeout_s: float
+    ) -> Iterator[PageOf[S]]:
         call = Call("list", resource.name, namespace)
         query = {"limit": str(self._config.page_size)}
         if selector:
             query["labelSelector"] = selector
         version: int | None = None
-        items: list[S] = []
         while True:
-            raw = self._read(call, "GET", resource.path(namespace), query, limit_bytes=PAGE_LIMIT_BYTES)
+            is_first = version is None
+            raw = self._transport.read(
+                call,
+                "GET",
+                resource.path(namespace),
+                query,
+                limit_bytes=PAGE_LIMIT_BYTES,
+                read_timeout_s=timeout_s,
+            )
             page = decode(call, resource.page, raw)
             try:
                 # All pages are of the first one's version.
                 version = version_of(page.metadata) if version is None else version
-                items.extend(resource.snapshot(one) for one in page.items or ())
+                items = tuple(resource.snapshot(one) for one in page.items or ())
             except Incomplete as error:
                 raise Malformed(f"cannot {call}: {error}") from error
             token = page.metadata.continue_
+            yield PageOf(version, items, is_first, is_last=not token)
             if not token:
-                return ListOf(version, tuple(items))
+                return
             if query.get("continue") == token:
                 raise Malformed(f"cannot {call}: a page names itself as the next one")
             query["continue"] = token
@@ -294,9 +335,10 @@ class Cluster:
         query: dict[str, str] | None = None,
         *,
         body: dict[str, Any] | None = None,
-        limit_bytes: int = OBJECT_LIMIT_BYTES,
     ) -> bytes:
-        return self._transport.read(call, method, path, query or {}, body=body, limit_bytes=limit_bytes)
+        return self._transport.read(
+            call, method, path, query or {}, body=body, limit_bytes=OBJECT_LIMIT_BYTES
+        )
 
 
 def _from_line_start(text: bytearray) -> bytearray:

@@ -6,7 +6,7 @@ Versions are resourceVersions as integers: comparable within one resource type s
 it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Generic, Literal, TypeVar
@@ -153,11 +153,26 @@ class ListOf(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """A complete list of a namespace's Jobs that match the selector, with their pods, as of `version`."""
+class PageOf(Generic[T]):
+    """A part of a list as of `version`. With `is_first` the list begins (again: what came before counts for
+    nothing), and only with `is_last` it is complete.
+    """
 
     version: int
-    jobs: tuple[JobSnapshot, ...]
+    items: tuple[T, ...]
+    is_first: bool
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A complete list of a namespace's Jobs that match the selector, with their pods, as of `version`.
+
+    The Jobs may be made anew by each access: go through them once.
+    """
+
+    version: int
+    jobs: Sequence[JobSnapshot]
 
 
 def _holding(conditions: tuple[Condition, ...], kind: str) -> Condition | None:

@@ -63,14 +63,15 @@ class Transport:
         *,
         limit_bytes: int,
         body: dict[str, Any] | None = None,
+        read_timeout_s: float | None = None,
     ) -> bytes:
         """The whole answer; Malformed if it is longer than `limit_bytes`.
 
         The read timeout counts from byte to byte; three times as long may the whole body take.
         """
-        response = self.open(call, method, path, query, body=body, gzip=True)
+        response = self.open(call, method, path, query, body=body, read_timeout_s=read_timeout_s, gzip=True)
         parts, size = [], 0
-        for part in self.chunks(call, response):
+        for part in self.chunks(call, response, read_timeout_s):
             parts.append(part)
             size += len(part)
             if size > limit_bytes:
@@ -78,12 +79,15 @@ class Transport:
                 raise Malformed(f"cannot {call}: the answer is longer than {limit_bytes} bytes")
         return b"".join(parts)
 
-    def chunks(self, call: Call, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    def chunks(
+        self, call: Call, response: urllib3.BaseHTTPResponse, read_timeout_s: float | None = None
+    ) -> Iterator[bytes]:
         """The body in pieces; ClusterUnreachable if it breaks off, or takes three times the read timeout."""
-        budget_s = 3 * self._read_timeout_s
+        read_s = read_timeout_s or self._read_timeout_s
+        budget_s = 3 * read_s
         ends = time.monotonic() + budget_s
         try:
-            with self.translated(call, self._read_timeout_s):
+            with self.translated(call, read_s):
                 for part in response.stream(CHUNK_BYTES):
                     yield part
                     if time.monotonic() > ends:

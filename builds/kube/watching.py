@@ -29,12 +29,14 @@ from builds.kube.errors import (
 from builds.kube.objects import Skeleton, WatchLine
 from builds.kube.reading import version_of
 from builds.kube.resources import Resource, S, decode
+from builds.kube.snapshot import PageOf
 
 WATCH_LASTS_S = (240, 300)
 SETTLED_AFTER_S = 5.0
 FIRST_DELAY_S = 0.25
 LONGEST_DELAY_S = 5.0
 LONGEST_RETRY_AFTER_S = 30.0
+SLOW_PAGE_S = 10.0
 
 _LINE = msgspec.json.Decoder(WatchLine)
 _SKELETON = msgspec.json.Decoder(Skeleton)
@@ -44,14 +46,6 @@ _STATUS = msgspec.json.Decoder(Status)
 Kind = Literal["ADDED", "MODIFIED", "DELETED"]
 
 _KINDS: dict[str, Kind] = {"ADDED": "ADDED", "MODIFIED": "MODIFIED", "DELETED": "DELETED"}
-
-
-@dataclass(frozen=True, slots=True)
-class Relisted(Generic[S]):
-    """All there is as of `version`; replaces whatever was known."""
-
-    version: int
-    items: tuple[S, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +104,11 @@ class Watcher(Generic[S]):
         """To be called after `halt` was set, from any thread."""
         self._cut_open_stream()
 
-    def endless(self) -> Iterator[Relisted[S] | Altered[S] | Interrupted]:
-        """Lists and watches for ever: whatever goes wrong is said, waited out and begun again with a list."""
+    def endless(self) -> Iterator[PageOf[S] | Altered[S] | Interrupted]:
+        """Lists and watches for ever: whatever goes wrong is said, waited out and begun again with a list.
+
+        A list that breaks off leaves pages without a last one.
+        """
         while not self._halt.is_set():
             try:
                 yield from self._from_one_list()
@@ -124,16 +121,14 @@ class Watcher(Generic[S]):
             except ClusterError as error:
                 yield from self._pause(error, self._backoff.next_delay_s(error), resumes=False)
 
-    def _from_one_list(self) -> Iterator[Relisted[S] | Altered[S] | Interrupted]:
+    def _from_one_list(self) -> Iterator[PageOf[S] | Altered[S] | Interrupted]:
         """A list, then connection after connection from where the last one ended.
 
-        Ends when a whole connection brought nothing, not even the bookmark that comes before its end: its
+        Ends when a connection brought nothing, not even the bookmark that comes before its end: its
         version may be one that the cluster has yet to reach. Raises whatever is not cured by going on at the
         same version.
         """
-        listing = self._cluster.list_of(self.resource, self._namespace)
-        yield Relisted(listing.version, listing.items)
-        version = listing.version
+        version = yield from self._list()
         while not self._halt.is_set():
             begun = time.monotonic()
             lines = changes = 0
@@ -152,10 +147,29 @@ class Watcher(Generic[S]):
                 self._backoff.reset()
             elif trouble is None:
                 trouble = ClusterUnreachable(f"cannot {self._call}: the API server closes the stream at once")
+            # Silence from the first: the version may be from the future. Less than that says nothing.
+            is_mute = lines == 0 and time.monotonic() - begun >= SETTLED_AFTER_S
             if trouble is not None:
-                yield from self._pause(trouble, self._backoff.next_delay_s(trouble), resumes=True)
-            elif lines == 0:
+                delay_s = self._backoff.next_delay_s(trouble)
+                yield from self._pause(trouble, delay_s, resumes=not is_mute)
+            if is_mute or (trouble is None and lines == 0):
                 return
+
+    def _list(self) -> Generator[PageOf[S] | Interrupted, None, int]:
+        """The pages; returns their version. A server that takes its time is no failure, but worth a word."""
+        version = 0
+        asked = time.monotonic()
+        for page in self._cluster.pages_of(self.resource, self._namespace):
+            took_s = time.monotonic() - asked
+            if took_s > SLOW_PAGE_S:
+                slow = ClusterUnreachable(
+                    f"a list of {self.resource.name} took the API server {took_s:.0f} s"
+                )
+                yield Interrupted(slow, 0.0, resumes=True)
+            version = page.version
+            yield page
+            asked = time.monotonic()
+        return version
 
     def _connection(self, since: int) -> Generator[WatchLine, None, None]:
         """The lines of one connection, until the server ends it."""

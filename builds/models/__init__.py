@@ -3,7 +3,7 @@
 from builds.models.access import Access, Scope
 from builds.models.build import Build
 from builds.models.cancellation import Cancellation
-from builds.models.cluster import ClusterBinding, NamespaceSync
+from builds.models.cluster import ClusterBinding, NamespaceSync, WatchLease
 from builds.models.event import BuildEvent
 from builds.models.log import BuildLog
 from builds.models.outgoing import OutgoingEvent
@@ -22,4 +22,5 @@ __all__ = [
     "NamespaceSync",
     "OutgoingEvent",
     "Scope",
+    "WatchLease",
 ]

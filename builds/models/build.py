@@ -173,26 +173,58 @@ class Build(models.Model):
         process was first. `changes` are further columns of the same UPDATE. Raises ValueError for an edge
         that does not exist.
         """
+        with transaction.atomic():
+            event = self.step_to(
+                target,
+                source=source,
+                actor=actor,
+                reason=reason,
+                message=message,
+                correlation_id=correlation_id,
+                **changes,
+            )
+            if event is None:
+                return None
+            self.refresh_from_db()
+            event.save(force_insert=True)
+            OutgoingEvent.announce(self, event)
+        return event
+
+    def step_to(
+        self,
+        target: Status,
+        *,
+        source: str,
+        actor: str | None = None,
+        reason: Reason | None = None,
+        message: str = "",
+        correlation_id: str | None = None,
+        **changes: Any,
+    ) -> BuildEvent | None:
+        """The UPDATE of `move_to` alone: the caller saves the event and announces it, before the build's next
+        step and in the same transaction. Of what others changed meanwhile this object knows nothing.
+        """
         origin = Status(self.status)
         if not can_move(origin, target):
             raise ValueError(f"a build never goes from {origin} to {target}")
-        changes |= {"status": target, "status_reason": reason, "version": models.F("version") + 1}
-        with transaction.atomic():
-            won = Build.objects.filter(pk=self.pk, status=origin).update(**changes)
+        changes |= {"status": target, "status_reason": reason}
+        won = Build.objects.filter(pk=self.pk, status=origin).update(
+            **changes, version=models.F("version") + 1
+        )
+        if not won:
             self.refresh_from_db()
-            if not won:
-                return None
-            event = BuildEvent.objects.create(
-                build=self,
-                type=BuildEvent.Type.TRANSITION,
-                reason=target,
-                message=message,
-                source=source,
-                actor=actor,
-                from_status=origin,
-                to_status=target,
-                timestamp=datetime.now(UTC),
-                correlation_id=correlation_id or self.correlation_id,
-            )
-            OutgoingEvent.announce(self, event)
-        return event
+            return None
+        for name, value in changes.items():
+            setattr(self, name, value)
+        return BuildEvent(
+            build=self,
+            type=BuildEvent.Type.TRANSITION,
+            reason=target,
+            message=message,
+            source=source,
+            actor=actor,
+            from_status=origin,
+            to_status=target,
+            timestamp=datetime.now(UTC),
+            correlation_id=correlation_id or self.correlation_id,
+        )

@@ -30,6 +30,12 @@ class NamespaceSync(models.Model):
         null=True, help_text="The last failed call; older than listed_at: all is well."
     )
     last_error = models.TextField(blank=True)
+    watch_restarts = models.PositiveBigIntegerField(
+        default=0, help_text="How often a watch had to be begun anew after something had gone wrong."
+    )
+    troubles = models.PositiveBigIntegerField(
+        default=0, help_text="How often something went wrong that lasted, each outage counted once."
+    )
     alarm = models.TextField(blank=True, help_text="Set while too many builds are missing at once.")
 
     class Meta:
@@ -37,3 +43,23 @@ class NamespaceSync(models.Model):
 
     def __str__(self) -> str:
         return self.namespace
+
+
+class WatchLease(models.Model):
+    """Which process follows the watches: one row, changed by the conditional UPDATEs of `lease.py` alone."""
+
+    holder = models.CharField(max_length=128, blank=True, help_text="Who leads; empty: nobody.")
+    fence = models.PositiveBigIntegerField(
+        default=0, help_text="Rises with every change of leader: tells a term from all before it."
+    )
+    taken_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(null=True, help_text="By the database's clock.")
+
+    class Meta:
+        default_permissions = ("view",)
+        constraints = [
+            models.CheckConstraint(condition=models.Q(pk=1), name="lease_is_single"),
+        ]
+
+    def __str__(self) -> str:
+        return self.holder or "nobody"

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import DjangoAssertNumQueries
 
-from builds.models import ApiToken, Build, BuildEvent, Cancellation, NamespaceSync
+from builds.models import ApiToken, Build, BuildEvent, Cancellation, NamespaceSync, WatchLease
 from builds.states import Status
 from tests.builders import make_build
 
@@ -82,7 +82,13 @@ def test_nothing_can_be_added_edited_or_deleted_even_by_a_superuser(signed_in: C
     root = signed_in(is_staff=True, is_superuser=True)
     build = make_build()
     sync = NamespaceSync.objects.create(namespace="knative-lambda")
-    rows = [("build", build.pk), ("buildevent", build.events.get().pk), ("namespacesync", sync.pk)]
+    lease = WatchLease.objects.create(pk=1, holder="portal-1/7/0a1b2c")
+    rows = [
+        ("build", build.pk),
+        ("buildevent", build.events.get().pk),
+        ("namespacesync", sync.pk),
+        ("watchlease", lease.pk),
+    ]
     for model, key in rows:
         base = f"/admin/builds/{model}/"
         assert root.get(f"{base}{key}/change/").status_code == 200

@@ -273,10 +273,10 @@ class TestNoAnswer:
             Cluster.connect(ClusterConfig("kubeconfig", path)).identity()
 
     def test_silence_ends_with_the_read_timeout(self, server: ScriptedServer, connect: Connect) -> None:
-        server.on("GET", "/jobs", Answer(delay_s=30))
+        server.on("GET", "/pods", Answer(delay_s=30))
         begun = time.monotonic()
         with pytest.raises(ClusterUnreachable, match=r"silent for 0\.3 s"):
-            connect(server, read_timeout_s=0.3).list_jobs("builds")
+            connect(server, read_timeout_s=0.3).pods_of("builds", "uid")
         assert time.monotonic() - begun < 2
         assert len(server.requests) == 1
 
@@ -285,16 +285,16 @@ class TestNoAnswer:
             while not server.closing.wait(0.05):
                 yield b" "
 
-        server.on("GET", "/jobs", Answer(chunks=drips()))
+        server.on("GET", "/pods", Answer(chunks=drips()))
         begun = time.monotonic()
         with pytest.raises(ClusterUnreachable, match=r"did not end within 0\.9 s"):
-            connect(server, read_timeout_s=0.3).list_jobs("builds")
+            connect(server, read_timeout_s=0.3).pods_of("builds", "uid")
         assert time.monotonic() - begun < 3
 
     def test_a_body_that_stops_half_way(self, server: ScriptedServer, connect: Connect) -> None:
-        server.on("GET", "/jobs", Answer(chunks=held_open(server, b'{"metadata"')))
+        server.on("GET", "/pods", Answer(chunks=held_open(server, b'{"metadata"')))
         with pytest.raises(ClusterUnreachable, match="silent"):
-            connect(server, read_timeout_s=0.3).list_jobs("builds")
+            connect(server, read_timeout_s=0.3).pods_of("builds", "uid")
 
     @pytest.mark.parametrize("chunks", [[b'{"metadata":{"resourceVersion":"1"},"items":[]}'], [b"{"]])
     def test_a_body_that_breaks_off_is_not_taken_for_whole(

@@ -28,9 +28,6 @@ from builds.kube import (
     follow,
     watching,
 )
-from builds.kube import (
-    cluster as cluster_module,
-)
 from tests.kube.conftest import Connect, Reader
 from tests.kube.pki import Pki
 from tests.kube.replay import entries, entry, recorded_answer, watch_line
@@ -195,11 +192,8 @@ class TestOneConnection:
         reading.until(lambda: len(reading.of(Listed)) == 2)
         assert isinstance(reading.of(Trouble)[0].error, Malformed)
 
-    def test_a_silent_server_is_given_up(
-        self, api: Api, connect: Connect, reader: Reading, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(cluster_module, "WATCH_SILENCE_S", 0.3)
-        reading = reader(connect(api))
+    def test_a_silent_server_is_given_up(self, api: Api, connect: Connect, reader: Reading) -> None:
+        reading = reader(connect(api, watch_silence_s=0.3))
         reading.until(lambda: len(api.watches("jobs")) >= 2)
         trouble = next(one for one in reading.of(Trouble) if "jobs" in one.what)
         assert "silent for 0.3 s" in str(trouble.error)
