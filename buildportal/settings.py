@@ -163,11 +163,15 @@ KUBE_CONNECT_TIMEOUT_S = number("KUBE_CONNECT_TIMEOUT_S", 2.0, least=0.1)
 KUBE_READ_TIMEOUT_S = number("KUBE_READ_TIMEOUT_S", 10.0, least=0.1)
 KUBE_LIST_TIMEOUT_S = number("KUBE_LIST_TIMEOUT_S", 45.0, least=0.1)
 KUBE_PAGE_SIZE = integer("KUBE_PAGE_SIZE", 500, least=1)
-KUBE_WATCH_SILENCE_S = number("KUBE_WATCH_SILENCE_S", 75.0, least=1)
+KUBE_WATCH_SILENCE_S = number("KUBE_WATCH_SILENCE_S", 75.0, least=6)
 
 NAMESPACES = words("NAMESPACES", "knative-lambda")
 if not NAMESPACES:
     raise ImproperlyConfigured("NAMESPACES must name at least one namespace.")
+if "pool" in DATABASES["default"].get("OPTIONS", {}):
+    # A watcher needs a connection for each namespace, and one for its lease: with fewer it would starve.
+    _pool = DATABASES["default"]["OPTIONS"]["pool"]
+    _pool["max_size"] = max(_pool["max_size"], len(NAMESPACES) + 2)
 JOB_SELECTOR = text("JOB_SELECTOR", "app=knative-lambda-builder")
 # Ordered fall-backs: the first one that a Job carries wins.
 THIRD_PARTY_LABELS = words("THIRD_PARTY_LABELS", "build.notifi.network/third-party-id,third-party-id")

@@ -147,7 +147,8 @@ def _bring_up(build: Build, snapshot: JobSnapshot, seen: Facts, history: _Histor
     while not _advance(build, snapshot, seen, history, source=source):
         # Another process changed the row since it was read; `build` is fresh now, and the states have no
         # cycle, so this ends.
-        pass
+        if snapshot.version < build.observed_version:
+            return
 
 
 def _first_sights(sights: Sequence[tuple[JobSnapshot, Facts]], *, source: str) -> dict[str, Build]:

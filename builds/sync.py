@@ -30,6 +30,8 @@ _CONFIRMATIONS = 100
 _EVENT_PATIENCE_S = 30.0
 # A watch that is open, and ends again sooner than this, is still the same outage.
 _QUIET_S = 6.0
+# How far the clocks of the portal's own processes may be apart.
+_CLOCKS_APART = timedelta(seconds=2)
 _REMEMBERED_PODS = 20_000
 _REMEMBERED_ENDS = 1_000
 
@@ -74,12 +76,11 @@ def bind(cluster: Cluster) -> None:
 def reconcile(cluster: Cluster, namespace: str) -> Due:
     """List once, record everything, look into what is missing. After a ClusterError nothing is concluded."""
     newest = Build.objects.aggregate(newest=Max("pk"))["newest"] or 0
-    try:
-        listing = cluster.snapshots(namespace)
-    except ClusterError as error:
-        note_failure(namespace, error)
-        raise
-    return take_list(cluster, namespace, listing.version, listing.jobs, first_seen_up_to=newest)
+    asked_at = datetime.now(UTC)
+    listing = cluster.snapshots(namespace)
+    return take_list(
+        cluster, namespace, listing.version, listing.jobs, first_seen_up_to=newest, asked_at=asked_at
+    )
 
 
 def _nothing_more(_: JobSnapshot) -> None:
@@ -93,6 +94,7 @@ def take_list(
     jobs: Iterable[JobSnapshot],
     *,
     first_seen_up_to: int,
+    asked_at: datetime | None = None,
     fence: Fence = no_fence,
     then: Callable[[JobSnapshot], None] = _nothing_more,
 ) -> Due:
@@ -102,9 +104,10 @@ def take_list(
     """
     due = Due()
     sync, _ = NamespaceSync.objects.get_or_create(namespace=namespace)
-    if version < sync.listed_version:
+    was = _version_before(sync, asked_at or datetime.now(UTC))
+    if version < was:
         # Restored from a backup: versions went back, so what is recorded is no measure for what is late.
-        log.warning("resourceVersions went back", namespace=namespace, was=sync.listed_version, now=version)
+        log.warning("resourceVersions went back", namespace=namespace, was=was, now=version)
         _count(namespace, troubles=1)
         Build.objects.filter(namespace=namespace, gone_at__isnull=True).update(observed_version=0)
     present: set[str] = set()
@@ -126,6 +129,15 @@ def take_list(
         listed_at=datetime.now(UTC), listed_version=version, alarm=alarm, last_error=""
     )
     return due
+
+
+def _version_before(sync: NamespaceSync, at: datetime) -> int:
+    """The highest version that was recorded before then: another process may have gone on meanwhile."""
+    seen = Build.objects.filter(
+        namespace=sync.namespace, gone_at__isnull=True, observed_at__lt=at - _CLOCKS_APART
+    )
+    listed = sync.listed_version if sync.listed_at is None or sync.listed_at < at - _CLOCKS_APART else 0
+    return max(listed, seen.aggregate(highest=Max("observed_version"))["highest"] or 0)
 
 
 def _look_for_missing(cluster: Cluster, namespace: str, absent: list[Build], due: Due) -> str:
@@ -202,6 +214,12 @@ def note_failure(namespace: str, error: ClusterError | WrongCluster) -> bool:
         return True
     _, is_first = NamespaceSync.objects.update_or_create(namespace=namespace, defaults=failure)
     return is_first
+
+
+def note_outage(namespace: str, error: ClusterError, *, is_new: bool) -> None:
+    """As note_failure, of what interrupts the watches or keeps them from beginning; and count it."""
+    note_failure(namespace, error)
+    _count(namespace, watch_restarts=1, troubles=int(is_new))
 
 
 def _count(namespace: str, **more: int) -> None:
@@ -290,6 +308,7 @@ class _Follower:
                     change.version,
                     change.jobs,
                     first_seen_up_to=newest,
+                    asked_at=change.asked_at,
                     fence=self.fence,
                     then=self._remember,
                 )
@@ -314,8 +333,7 @@ class _Follower:
             log.warning(
                 "watch in trouble", namespace=self.namespace, what=trouble.what, error=str(trouble.error)
             )
-        note_failure(self.namespace, trouble.error)
-        _count(self.namespace, watch_restarts=1, troubles=int(is_new))
+        note_outage(self.namespace, trouble.error, is_new=is_new)
 
     def _beat(self, due: Due, beat: kube.Heartbeat) -> None:
         if beat.connected:

@@ -68,15 +68,18 @@ class Fault:
 class DevCluster:
     """One stand-in cluster. `kubeconfig` is there as soon as start() returns."""
 
-    def __init__(self, process: "subprocess.Popen[str]", state_dir: Path) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[str]", state_dir: Path, options: tuple[str, ...] = ()
+    ) -> None:
         self._process = process
+        self._options = options
         self.state_dir = state_dir
         self.kubeconfig = state_dir / "kubeconfig"
         config = yaml.safe_load(self.kubeconfig.read_text())
         cluster = config["clusters"][0]["cluster"]
         users = {entry["name"]: entry["user"] for entry in config["users"]}
         self.url = str(cluster["server"])
-        self.token = str(users["token"]["token"])
+        self.token = self._issued_token = str(users["token"]["token"])
         self.limited_token = str(users["limited"]["token"])
         self._tls = ssl.create_default_context(
             cadata=b64decode(cluster["certificate-authority-data"]).decode()
@@ -96,7 +99,7 @@ class DevCluster:
         while time.monotonic() < deadline:
             output = (state_dir / "devcluster.log").read_text()[begun:]
             if "ready at" in output:
-                return cls(process, state_dir)
+                return cls(process, state_dir, extra)
             if process.poll() is not None:
                 break
             time.sleep(0.02)
@@ -145,12 +148,12 @@ class DevCluster:
     @contextlib.contextmanager
     def fault(self, kind: str, **options: object) -> Iterator["Fault"]:
         """A fault of docs/devcluster.md, switched on until the end of the block."""
-        switched = self.ok("POST", FAULTS, body={"kind": kind, **options})
+        switched = self.ok("POST", FAULTS, body={"kind": kind, **options}, token=self._issued_token)
         fault = Fault(self, switched["id"], switched.get("token", ""))
         try:
             yield fault
         finally:
-            self.ok("DELETE", f"{FAULTS}/{fault.id}")
+            self.ok("DELETE", f"{FAULTS}/{fault.id}", token=self._issued_token)
 
     def backup(self, to: Path) -> None:
         """A copy of all that it keeps, as of now."""
@@ -166,7 +169,7 @@ class DevCluster:
         for suffix in ("", "-wal", "-shm"):
             (self.state_dir / f"{DATABASE}{suffix}").unlink(missing_ok=True)
         shutil.copy(backup, self.state_dir / DATABASE)
-        return type(self).start(self.state_dir)
+        return type(self).start(self.state_dir, 0, False, *self._options)
 
     def connection(self, timeout_s: float = REQUEST_TIMEOUT_S) -> HTTPSConnection:
         parts = urlsplit(self.url)

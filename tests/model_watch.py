@@ -1,6 +1,7 @@
 """What a watcher of the cluster in memory is told: lists and changes, as by the gateway; no faults."""
 
 from collections import deque
+from datetime import UTC, datetime
 
 from builds import kube, sync
 from builds.kube import JobSnapshot, PodSnapshot
@@ -39,11 +40,12 @@ class Watch:
             self.position = (max(0, self.position[0] - by), max(0, self.position[1] - by))
 
     def _list(self) -> None:
+        asked_at = datetime.now(UTC)
         listing = self.cluster.snapshots(NAMESPACE)
         self.jobs = {job.uid: job for job in listing.jobs}
         self.pods = dict(self.cluster.pods)
         self.position = (len(self.cluster.jobs_log), len(self.cluster.pods_log))
-        self.told.append(kube.Listed(NAMESPACE, listing.version, listing.jobs))
+        self.told.append(kube.Listed(NAMESPACE, listing.version, listing.jobs, asked_at))
 
     def _see_pod(self, kind: str, pod: PodSnapshot) -> None:
         assert pod.job_uid is not None

@@ -49,6 +49,15 @@ def test_steps_may_be_skipped(last: object) -> None:
     assert build.started_at == at(5)
 
 
+def test_a_snapshot_that_was_overtaken_while_it_was_recorded_changes_nothing() -> None:
+    record.apply(a_job(), source="watch")
+    read_before = Build.objects.get()
+    record.apply(failed(), source="watch")
+    expected = Build.objects.values().get()
+    record.apply(running(), source="cancellation", known=read_before)
+    assert Build.objects.values().get() == expected
+
+
 def test_late_and_repeated_snapshots_change_nothing() -> None:
     done = record.apply(succeeded(), source="watch")
     before = Build.objects.values().get()

@@ -302,6 +302,7 @@ class Cluster:
         if selector:
             query["labelSelector"] = selector
         version: int | None = None
+        asked_at = datetime.now(UTC)
         while True:
             is_first = version is None
             raw = self._transport.read(
@@ -320,7 +321,7 @@ class Cluster:
             except Incomplete as error:
                 raise Malformed(f"cannot {call}: {error}") from error
             token = page.metadata.continue_
-            yield PageOf(version, items, is_first, is_last=not token)
+            yield PageOf(version, items, is_first, is_last=not token, asked_at=asked_at)
             if not token:
                 return
             if query.get("continue") == token:

@@ -8,7 +8,8 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import chain, islice
 from typing import Any
 
@@ -39,6 +40,8 @@ class Listed:
     version: int
     jobs: Sequence[JobSnapshot]
     """Perhaps made anew by each access: go through them once."""
+    asked_at: datetime | None = field(default=None, compare=False)
+    """When the list began: `version` is not below any that was seen before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class View:
         self._pods_version: dict[str, int] = {}
         self._gone: OrderedDict[str, int] = OrderedDict()
         self._version = 0
+        self._asked_at: datetime | None = None
         self._list_is_due = False
         self._pods_are_listed = False
         self._has_listed = False
@@ -169,6 +173,7 @@ class View:
             self._jobs, self._new_jobs = self._new_jobs, {}
             self._pods_version = {uid: at for uid, at in self._pods_version.items() if uid in self._jobs}
             self._version = page.version
+            self._asked_at = page.asked_at
             self._list_is_due = True
 
     def _pods_listed(self, page: PageOf[Any]) -> Iterator[Change]:
@@ -187,7 +192,7 @@ class View:
         jobs = JoinedJobs(
             (job, self._pods.get(uid, ()), self._pods_version.get(uid, 0)) for uid, job in self._jobs.items()
         )
-        yield Listed(self._namespace, self._version, jobs)
+        yield Listed(self._namespace, self._version, jobs, self._asked_at)
         while self._early_events:
             yield from self._event(self._early_events.popleft())
 

@@ -162,6 +162,8 @@ class PageOf(Generic[T]):
     items: tuple[T, ...]
     is_first: bool
     is_last: bool
+    asked_at: datetime | None = field(default=None, compare=False)
+    """When the list began: `version` is not below any that was seen before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from tests.surroundings import database_url_of
 
 QUICK = {"schedule-seconds": 0, "pull-seconds": 0, "run-seconds": 0.2, "log-lines": 2, "term-seconds": 0.1}
 LONG = QUICK | {"run-seconds": 300}
-WATCH_SILENCE_S = 3
+WATCH_SILENCE_S = 6
 SETTLED_AFTER_S = 5.5
 
 

@@ -24,7 +24,7 @@ pytestmark = KEPT_ROWS
             {"kind": "error", "code": 500, "message": "etcd said no"}, ["etcd said no"], id="error-event"
         ),
         pytest.param({"kind": "cut"}, ["broke off"], id="a-line-cut"),
-        pytest.param({"kind": "silence"}, ["silent for 3 s"], id="half-open-after-a-while"),
+        pytest.param({"kind": "silence"}, ["silent for 6 s"], id="half-open-after-a-while"),
     ],
 )
 def test_a_stream_that_goes_wrong(scene: Scene, fault: dict[str, Any], words: list[str]) -> None:
@@ -42,7 +42,7 @@ def test_a_stream_that_goes_wrong(scene: Scene, fault: dict[str, Any], words: li
         pytest.param({"kind": "answer", "code": 429, "retry_after_s": 1}, ["Too many requests"], id="429"),
         pytest.param({"kind": "answer", "code": 500}, ["500"], id="500"),
         pytest.param({"kind": "answer", "code": 503}, ["503"], id="503"),
-        pytest.param({"kind": "hang"}, ["silent for 3 s"], id="half-open"),
+        pytest.param({"kind": "hang"}, ["silent for 6 s"], id="half-open"),
         pytest.param({"kind": "close"}, ["closes the stream at once"], id="closed-at-once"),
     ],
 )
@@ -137,6 +137,30 @@ def test_changes_that_come_late_twice_and_backwards(scene: Scene) -> None:
         transitions = [event.to_status for event in scene.builds(name)[0].events.filter(type="transition")]
         assert len(transitions) == len(set(transitions)), "each step once"
     assert scene.warnings() == [], "nothing is wrong with the picture"
+
+
+def test_a_selector_that_is_wrong_all_at_once(scene: Scene) -> None:
+    names = [scene.job(suspend=True) for _ in range(11)]
+    for name in names:
+        scene.wait_for(name, "pending")
+
+    def list_again() -> None:
+        before = scene.sync.listed_at
+        with scene.fault("error", verb="watch", resource="jobs", code=410, times=1):
+            wait_until(lambda: scene.sync.listed_at != before, 15, "there is a new list")
+
+    with scene.fault("hide", verb="list", resource="jobs"):
+        for _ in range(3):
+            list_again()
+        assert "11 of 11 active builds are missing at once" in scene.sync.alarm
+    list_again()
+    assert scene.sync.alarm == ""
+    for name in names:
+        assert scene.wait_for(name, "pending").missing_since is None
+    lines = [line for line in scene.warnings() if line["event"] == "nothing concluded from a list"]
+    assert len(lines) == 1
+    assert scene.sync.troubles >= 2, "the alarm, beside the interruptions"
+    scene.assert_followed()
 
 
 def test_a_list_that_takes_half_a_minute(cluster: DevCluster, watcher: Process) -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -33,7 +34,7 @@ class Command(BaseCommand):
 
 def _connect(stop: threading.Event) -> Cluster | None:
     """The cluster, as soon as it has been reached: who cannot reach it must not lead. None: told to stop."""
-    pause_s = 0.5
+    pause_s, told = 0.5, ""
     while not stop.is_set():
         try:
             return tasks.cluster()
@@ -41,14 +42,25 @@ def _connect(stop: threading.Event) -> Cluster | None:
             for namespace in settings.NAMESPACES:
                 sync.note_failure(namespace, error)
             raise CommandError(str(error)) from error
-        except ClusterError as error:
-            log.warning("cluster not reached", error=str(error), retry_in_s=pause_s)
-        except DatabaseError as error:
-            log.warning("database failed", error=str(error), retry_in_s=pause_s)
-            close_old_connections()
+        except (ClusterError, DatabaseError) as error:
+            told = _tell_once(error, told)
         stop.wait(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
     return None
+
+
+def _tell_once(error: ClusterError | DatabaseError, told: str) -> str:
+    """Log and count what keeps the watches from beginning, once for as long as it is the same."""
+    what = "cluster not reached" if isinstance(error, ClusterError) else "database failed"
+    if what != told:
+        log.warning(what, error=str(error))
+    if isinstance(error, DatabaseError):
+        close_old_connections()
+        return what
+    with suppress(DatabaseError):
+        for namespace in settings.NAMESPACES:
+            sync.note_outage(namespace, error, is_new=what != told)
+    return what
 
 
 def _stand(cluster: Cluster, stop: threading.Event) -> None:
