@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('builds', '0003_watch_lease'),
+        ('builds', '0002_watch_lease'),
     ]
 
     operations = [
