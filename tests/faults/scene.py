@@ -63,7 +63,9 @@ class Scene:
 
     @property
     def sync(self) -> NamespaceSync:
-        return NamespaceSync.objects.get(namespace=self.namespace)
+        """As stored; a namespace that nothing was written of yet has nothing to tell."""
+        stored = NamespaceSync.objects.filter(namespace=self.namespace).first()
+        return stored or NamespaceSync(namespace=self.namespace)
 
     def builds(self, name: str) -> list[Build]:
         return list(Build.objects.filter(namespace=self.namespace, name=name).order_by("pk"))
